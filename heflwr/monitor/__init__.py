@@ -1,0 +1,21 @@
+"""Measure what a process really costs: CPU, memory, network, disk, GPU, power and energy.
+
+`heflwr.monitor.process_monitor` and `heflwr.monitor.thread_monitor` hold the six ready-made monitors; `Monitor` takes
+any sinks and any runner.
+"""
+
+from heflwr.monitor.errors import AgentUnavailable, MonitorError, SinkUnavailable, SourceUnavailable
+from heflwr.monitor.monitor import Health, Monitor
+from heflwr.monitor.summary import Aggregate
+from heflwr.monitor.window import Window
+
+__all__ = [
+    "Aggregate",
+    "AgentUnavailable",
+    "Health",
+    "Monitor",
+    "MonitorError",
+    "SinkUnavailable",
+    "SourceUnavailable",
+    "Window",
+]

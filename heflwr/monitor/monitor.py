@@ -1,0 +1,412 @@
+"""Monitor: measures a process between start() and stop(), with any sinks and any runner."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import inspect
+import itertools
+import math
+import os
+import platform
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from heflwr.monitor.history import CAPACITY
+from heflwr.monitor.metrics import GROUPS, Metric, documented, in_groups
+from heflwr.monitor.plan import Plan
+from heflwr.monitor.probes.machine import Machine
+from heflwr.monitor.recording import Recording
+from heflwr.monitor.runners import Runner
+from heflwr.monitor.sinks import Sink
+from heflwr.monitor.summary import Aggregate, summarize
+from heflwr.monitor.window import Window
+
+if TYPE_CHECKING:
+    import pandas
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+INTERVAL_RANGE = (0.001, 1e9)
+"""Seconds. Below, sampling would be a busy loop; above, no clock can wait that long."""
+
+IDENTIFIER_LENGTH = 256
+"""Longest identifier, in characters: it travels with every batch of samples."""
+
+_RUNNERS = ("process", "thread")
+_NETWORKS = ("host", "process")
+_RELATIVES = ("machine", "limit")
+
+_running: set[Monitor] = set()
+"""Monitors between start() and stop(): kept alive, and stopped at exit so that no sample is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the monitoring itself fares.
+
+    Attributes:
+        is_running: Between start() and stop().
+        is_complete: True while nothing ended the run early: stats() and summary() tell the whole story.
+        failure: Why the run ended early, "" if it did not.
+        samples: Samples taken.
+        forgotten: Samples no longer kept (they still count in summary()).
+        missed_ticks: Ticks that fell due while an earlier one, or the machine, was busy.
+        errors: Failed reads and writes, by metric group or sink.
+        last_error: The latest of them.
+        sources: Where each group's numbers come from.
+        sinks: What each sink says of itself.
+        limits: The container's limits: cpu_cores, memory_bytes (None where there is none) and the source.
+    """
+
+    is_running: bool
+    is_complete: bool
+    failure: str
+    samples: int
+    forgotten: int
+    missed_ticks: int
+    errors: dict[str, int]
+    last_error: str
+    sources: dict[str, str]
+    sinks: list[dict[str, Any]]
+    limits: dict[str, Any]
+
+
+class Monitor:
+    """Measures a process and its children between start() and stop().
+
+    Example:
+        >>> with Monitor(interval=1) as monitor:
+        ...     total = sum(range(1_000_000))
+        >>> sorted(monitor.summary())[0]
+        'avg_cpu_usage'
+    """
+
+    def __init__(
+        self,
+        sinks: Iterable[Sink] = (),
+        *,
+        interval: float = 5,
+        runner: str = "process",
+        identifier: str | None = None,
+        pid: int | None = None,
+        network: str = "host",
+        interfaces: Sequence[str] | None = None,
+        loopback: bool = False,
+        relative_to: str = "machine",
+        history: int = CAPACITY,
+        machine: Machine | None = None,
+    ) -> None:
+        """Remember what to do; nothing is opened before start().
+
+        Args:
+            sinks: Where samples go besides this object.
+            interval: Seconds between samples, from 0.001.
+            runner: "process" (a child samples; it does not share the interpreter lock) or "thread".
+            identifier: Who is measured, for sinks; default the host's name and a random ending.
+            pid: The process to watch, default the one that calls start().
+            network: "host" counts the host's interfaces, "process" the process tree's own TCP connections.
+            interfaces: Names of the interfaces that count; default all but loopback.
+            loopback: Count loopback too.
+            relative_to: What 100 % is: "machine", or "limit" for the container's CPU quota and memory limit.
+            history: Samples kept for stats() and samples(), at least 1; summary() counts all.
+            machine: Where the operating system's files are; for tests.
+
+        Raises:
+            ValueError: A value out of range; the text says which are allowed.
+            TypeError: A value of the wrong type.
+        """
+        self._sinks = tuple(sinks)
+        self._interval = _number("interval", interval, *INTERVAL_RANGE)
+        self._runner_name = _choice("runner", runner, _RUNNERS)
+        self._identifier = _identifier(identifier)
+        self._pid = None if pid is None else int(_number("pid", pid, 1, 2**31))
+        self._network = _choice("network", network, _NETWORKS)
+        if isinstance(interfaces, str):
+            raise TypeError(f"interfaces must be a list of names, got the string {interfaces!r}; write [{interfaces!r}]")
+        self._interfaces = None if interfaces is None else tuple(interfaces)
+        self._loopback = bool(loopback)
+        self._relative_to = _choice("relative_to", relative_to, _RELATIVES)
+        self._capacity = int(_number("history", history, 1, 2**40))
+        self._machine = machine or Machine.here()
+        self._groups = dict(GROUPS)
+        self._lock = threading.RLock()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._runner: Runner | None = None
+        self._is_running = False
+        self._recording = Recording(in_groups(self._groups), self._capacity)
+        self._recorded_groups = dict(self._groups)
+
+    @property
+    def interval(self) -> float:
+        """Seconds between samples."""
+        return self._interval
+
+    @property
+    def identifier(self) -> str:
+        """Who is measured, for sinks."""
+        return self._identifier
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The columns of samples(), with their units."""
+        return self._recording.metrics
+
+    def set_metrics(self, **groups: bool) -> None:
+        """Switch metric groups on or off, from the next start() on.
+
+        Args:
+            **groups: cpu, memory, network (on by default), power, disk, gpu, energy, threads.
+
+        Raises:
+            ValueError: An unknown name.
+            TypeError: A value that is not a bool.
+        """
+        for name, value in groups.items():
+            if name not in GROUPS:
+                raise ValueError(f"there is no metric {name!r}; choose from {', '.join(GROUPS)}")
+            if not isinstance(value, bool):
+                raise TypeError(f"metric {name!r} must be True or False, got {value!r} ({type(value).__name__})")
+        with self._lock:
+            self._groups.update(groups)
+            if not self._is_running and not self._recording.counts()[0]:
+                self._reset()
+
+    def start(self) -> None:
+        """Start a new run: history begins anew. Does nothing while one is running.
+
+        Raises:
+            MonitorError: What was asked for cannot be had on this machine (see `heflwr.monitor.errors`).
+        """
+        with self._lock:
+            if self._is_running:
+                return
+            self._reset()
+            plan = Plan(
+                pid=self._pid or os.getpid(),
+                interval=self._interval,
+                groups=dict(self._groups),
+                sinks=self._sinks,
+                identifier=self._identifier,
+                run=os.urandom(8).hex(),
+                network=self._network,
+                interfaces=self._interfaces,
+                loopback=self._loopback,
+                relative_to=self._relative_to,
+                machine=self._machine,
+            )
+            runner = _make_runner(self._runner_name)
+            runner.start(plan, self._recording)
+            self._runner = runner
+            self._is_running = True
+            _remember(self)
+
+    def stop(self) -> None:
+        """End the run: one last sample, everything flushed and closed. Never raises; does nothing when not running."""
+        with self._lock:
+            if not self._is_running or self._runner is None:
+                return
+            self._is_running = False
+            _running.discard(self)
+            self._runner.stop()
+
+    def stats(self) -> dict[str, list[float]]:
+        """Return every sample so far, a list a metric: at any time, also before start() and after stop().
+
+        Keys are the documented ones (cpu_usage, memory_usage, network_bytes_sent, network_bytes_recv, power_vdd_in,
+        power_vdd_cpu_gpu_cv, power_vdd_soc) and those of further groups that are on. A metric that is off, or that
+        this machine has no rail for, has an empty list; one that could not be read at a tick has a NaN there.
+        """
+        self._sync()
+        columns = self._recording.columns()
+        stats: dict[str, list[float]] = {}
+        for metric in documented(self._recorded_groups):
+            if metric.in_stats:
+                values = columns.get(metric.name, [])
+                if all(value != value for value in values):
+                    values = []
+                stats[metric.name] = [int(v) if v == v else v for v in values] if metric.whole else values
+        return stats
+
+    def summary(self) -> dict[str, float | int]:
+        """Return the run in numbers: at any time, exact however many samples there were.
+
+        Means are over time; cpu_usage and memory_usage in percent, bytes in bytes, total_power_* in millijoules.
+        """
+        self._sync()
+        return summarize(documented(self._recorded_groups), self._recording.aggregates()[0])
+
+    def describe(self) -> dict[str, Aggregate]:
+        """Return count, mean, minimum, maximum and total of every metric of the run."""
+        self._sync()
+        return self._recording.aggregates()[0]
+
+    def samples(self) -> list[dict[str, float | int | None]]:
+        """Return the samples as records: sequence, time (Unix seconds), elapsed (seconds since start), every metric.
+
+        These hold more than stats(): cpu_seconds, memory_bytes and energy_* as well. None where a value is missing.
+        """
+        self._sync()
+        return [sample.record(self._recording.metrics) for sample in self._recording.samples()]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return samples() as a data frame indexed by time (UTC). Raises ImportError where pandas is not installed."""
+        import pandas
+
+        frame = pandas.DataFrame.from_records(self.samples(), columns=_columns(self._recording.metrics))
+        return frame.set_index(pandas.to_datetime(frame.pop("time"), unit="s", utc=True))
+
+    def window(self, name: str) -> Window:
+        """Return a context manager for a named section of the run; sections may nest and overlap.
+
+        Example:
+            >>> monitor = Monitor(runner="thread")
+            >>> with monitor, monitor.window("epoch 3") as epoch:
+            ...     total = sum(range(1_000_000))
+            >>> epoch.summary()["avg_cpu_usage"] > 0
+            True
+        """
+        return Window(name, self._recording, self._mark, self._sync, self._recorded_groups)
+
+    def watch(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Decorate a function (or coroutine function): each call is a run, or a window of the run that is on."""
+
+        def section() -> Monitor | Window:
+            return self.window(function.__qualname__) if self._is_running else self
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def watched_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with section():
+                    return await function(*args, **kwargs)
+
+            return watched_coroutine  # type: ignore[return-value]  # R is the coroutine
+
+        @functools.wraps(function)
+        def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+            with section():
+                return function(*args, **kwargs)
+
+        return watched
+
+    @property
+    def health(self) -> Health:
+        """How the monitoring itself fares."""
+        self._sync()
+        report = self._recording.report
+        samples, forgotten = self._recording.counts()
+        return Health(
+            is_running=self._is_running,
+            is_complete=not report.failure,
+            failure=report.failure,
+            samples=samples,
+            forgotten=forgotten,
+            missed_ticks=report.missed_ticks,
+            errors=dict(report.errors),
+            last_error=report.last_error,
+            sources=dict(report.sources),
+            sinks=list(report.sinks),
+            limits=dict(report.limits),
+        )
+
+    @property
+    def failure(self) -> str:
+        """Why the run ended before stop(), or "" if it did not."""
+        return self._recording.report.failure
+
+    @property
+    def port(self) -> int | None:
+        """The port that a Prometheus sink listens on, None where there is none."""
+        return next((facts["port"] for facts in self._recording.report.sinks if "port" in facts), None)
+
+    def __enter__(self) -> Monitor:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _sync(self) -> None:
+        runner = self._runner
+        if self._is_running and runner is not None:
+            runner.sync()
+
+    def _mark(self, token: int) -> None:
+        runner = self._runner
+        if self._is_running and runner is not None:
+            runner.mark(token)
+
+    def _abandon(self) -> None:
+        """Forget, in a forked child, the run that belongs to the parent."""
+        self._lock = threading.RLock()
+        self._reset()
+
+
+def _make_runner(name: str) -> Runner:
+    if name == "thread":
+        from heflwr.monitor.runners.thread import ThreadRunner
+
+        return ThreadRunner()
+    from heflwr.monitor.runners.process import ProcessRunner
+
+    return ProcessRunner()
+
+
+_counter = itertools.count()
+
+
+def _remember(monitor: Monitor) -> None:
+    if next(_counter) == 0:  # the first start() in this process, not the import, sets this up
+        atexit.register(_stop_all)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_abandon_all)
+    _running.add(monitor)
+
+
+def _stop_all() -> None:
+    for monitor in tuple(_running):
+        monitor.stop()
+
+
+def _abandon_all() -> None:
+    for monitor in tuple(_running):
+        monitor._abandon()
+    _running.clear()
+
+
+def _columns(metrics: Sequence[Metric]) -> list[str]:
+    return ["sequence", "time", "elapsed", *(metric.name for metric in metrics)]
+
+
+def _number(name: str, value: float, lowest: float, highest: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    if math.isnan(value) or not lowest <= value <= highest:
+        raise ValueError(f"{name} must be from {lowest:g} to {highest:g}, got {value!r}")
+    return value
+
+
+def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def _identifier(value: str | None) -> str:
+    if value is None:
+        return f"{platform.node() or 'client'}-{os.urandom(4).hex()}"
+    if not isinstance(value, str):
+        raise TypeError(f"identifier must be a string, got {value!r} ({type(value).__name__})")
+    if not value or len(value) > IDENTIFIER_LENGTH:
+        raise ValueError(f"identifier must have 1 to {IDENTIFIER_LENGTH} characters, got {len(value)}")
+    return value

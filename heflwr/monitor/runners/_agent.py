@@ -1,0 +1,124 @@
+"""The child process that samples its parent: plan in on stdin, frames out on stdout, ends when stdin does.
+
+It is a plain child, never a fork: it starts in a tenth of a second whatever the parent has loaded or how many threads it
+runs, from scripts without an `if __name__` guard and from daemonic workers too. It ends with its parent, however that
+ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import struct
+import sys
+import threading
+import time
+from dataclasses import asdict
+
+from heflwr.monitor.errors import MonitorError
+from heflwr.monitor.runners._frames import BYE, COMMAND, READY, REFUSED, REPORT, SAMPLE, SAMPLE_HEAD, SYNCED, TOKEN
+from heflwr.monitor.runners._frames import frame
+from heflwr.monitor.sample import Sample
+from heflwr.monitor.sampling import MARK, STOP, SYNC, Inbox, Sampling
+
+BATCH_SECONDS = 0.5
+"""Samples reach the parent in batches this old at most: waking it costs more than the sample itself."""
+
+ORPHAN_SECONDS = 1.0
+"""How often to look whether the parent still lives, for the case that someone else holds our stdin open."""
+
+_COMMANDS = {command[:4].encode(): command for command in (STOP, MARK, SYNC)}
+
+
+class _Outlet:
+    """Frames to the parent, in batches."""
+
+    def __init__(self) -> None:
+        self._stdout = sys.stdout.fileno()
+        self._batch = bytearray()
+        self._sent_at = float("-inf")
+        self._shape: struct.Struct | None = None
+
+    def add(self, kind: int, payload: bytes) -> None:
+        self._batch += frame(kind, payload)
+
+    def sample(self, sample: Sample, mark: int) -> None:
+        if self._shape is None:
+            self._shape = struct.Struct(f"<{len(sample.values)}d")
+        head = SAMPLE_HEAD.pack(mark, sample.sequence, sample.time, sample.elapsed)
+        self.add(SAMPLE, head + self._shape.pack(*sample.values))
+        if mark or time.monotonic() - self._sent_at >= BATCH_SECONDS:
+            self.send()
+
+    def send(self) -> None:
+        batch = memoryview(self._batch)
+        self._batch = bytearray()
+        self._sent_at = time.monotonic()
+        try:
+            while batch:
+                batch = batch[os.write(self._stdout, batch) :]
+        except BrokenPipeError:
+            pass  # the parent is gone; the inbox hears of it too
+
+
+class _ParentedInbox(Inbox):
+    """An inbox that also hears when the parent is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parent = os.getppid()
+
+    def wait(self, seconds: float) -> tuple[str, int] | None:
+        command = super().wait(min(seconds, ORPHAN_SECONDS))
+        return (STOP, 0) if command is None and os.getppid() != self._parent else command
+
+
+def main() -> None:
+    """Read a plan, carry it out, leave."""
+    stdin = sys.stdin.buffer
+    inbox = _ParentedInbox()
+    if hasattr(signal, "SIGINT"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; we end when it ends
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, stack: inbox.put(STOP))
+    outlet = _Outlet()
+    try:
+        (length,) = struct.unpack("<I", stdin.read(4))
+        plan = pickle.loads(stdin.read(length))  # from our own parent, over an anonymous pipe
+        sampling = Sampling(plan, outlet.sample)
+        sampling.open()
+    except Exception as error:
+        name = type(error).__name__ if isinstance(error, MonitorError) else "AgentUnavailable"
+        text = str(error) if isinstance(error, MonitorError) else f"the sampling child failed to start: {error!r}"
+        outlet.add(REFUSED, json.dumps([name, text]).encode())
+        outlet.send()
+        os._exit(1)
+
+    def listen() -> None:
+        while len(data := stdin.read(COMMAND.size)) == COMMAND.size:
+            code, token = COMMAND.unpack(data)
+            inbox.put(_COMMANDS[code], token)
+        inbox.put(STOP)
+
+    def report(kind: int) -> None:
+        outlet.add(kind, json.dumps(asdict(sampling.report)).encode())
+
+    def on_sync(token: int) -> None:
+        sampling.refresh_report()
+        report(REPORT)
+        outlet.add(SYNCED, TOKEN.pack(token))
+        outlet.send()
+
+    report(READY)
+    outlet.send()
+    threading.Thread(target=listen, name="heflwr-agent-stdin", daemon=True).start()
+    try:
+        sampling.run(inbox, on_sync)
+        sampling.close()
+        report(BYE)
+        outlet.send()
+    finally:
+        os._exit(0)  # the listener sits in read(): an orderly interpreter exit would wait for it

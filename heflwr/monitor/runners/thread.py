@@ -1,0 +1,54 @@
+"""The sampling loop in a daemon thread of the watching process: nothing to start, a twentieth of a millisecond a tick."""
+
+from __future__ import annotations
+
+import threading
+
+from heflwr.monitor.plan import Plan
+from heflwr.monitor.probes.tree import ProcessGone
+from heflwr.monitor.recording import Recording
+from heflwr.monitor.runners import STOP_SECONDS
+from heflwr.monitor.sampling import STOP, Inbox, Sampling
+
+
+class ThreadRunner:
+    """See `runners.Runner`."""
+
+    def start(self, plan: Plan, recording: Recording) -> None:
+        import os
+
+        self._recording = recording
+        self._sampling = Sampling(plan, recording.sample)
+        recording.report = self._sampling.report
+        self._sampling.open()
+        self._patience = STOP_SECONDS + sum(sink.flush_seconds for sink in plan.sinks)
+        self._inbox = Inbox()
+        self._watches_self = plan.pid == os.getpid()
+        self._thread = threading.Thread(target=self._run, name="heflwr-monitor", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._sampling.run(self._inbox, on_sync=lambda token: None, leave_out_thread=self._watches_self)
+        except BaseException as error:  # a defect of ours: it must show in health, never in training
+            self._recording.fail(f"the sampling thread ended: {error!r}")
+        finally:
+            self._sampling.close()
+
+    def mark(self, token: int) -> None:
+        """Take the sample in the caller's thread: the window's edge is exact, and it costs a reading."""
+        if self._thread.is_alive():
+            try:
+                self._sampling.tick(token)
+            except ProcessGone:
+                pass  # the loop finds out by itself, and says so
+
+    def sync(self) -> None:
+        """Nothing to wait for: samples are recorded as they are taken."""
+        self._sampling.refresh_report()
+
+    def stop(self) -> None:
+        self._inbox.put(STOP)
+        self._thread.join(self._patience)
+        if self._thread.is_alive():
+            self._recording.fail(f"the sampling thread did not end within {self._patience:g} s; a sink hangs")

@@ -1,0 +1,37 @@
+"""A folder of destinations: one file each. A sink writes samples somewhere, and knows nothing of how they came about.
+
+To add a destination, write a class with this shape; `Monitor(sinks=[YourSink()])` takes it. With `runner="process"` it
+is pickled to the sampling child, so its class must live in an importable module.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from heflwr.monitor.sample import Run, Sample
+
+
+class Sink(Protocol):
+    """Writes samples somewhere. Constructors only remember and check; handles are taken in open().
+
+    All calls come from one thread, that of the sampling loop, never from the thread that trains.
+    """
+
+    flush_seconds: float
+    """Longest that close() may take on its own account (0 for a sink that only closes a handle)."""
+
+    def open(self, run: Run) -> None:
+        """Take handles.
+
+        Raises:
+            SinkUnavailable: It cannot be had; the text names what was asked for, why not, and the way out.
+        """
+
+    def write(self, sample: Sample) -> None:
+        """Take one sample, in well under a millisecond. What it raises is counted, and sampling goes on."""
+
+    def close(self) -> None:
+        """Give handles back, so that a later open() starts afresh. Called once after each open() that returned."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is worth knowing now, for `monitor.health`: a JSON object with at least the key "sink"."""

@@ -1,0 +1,166 @@
+"""Samples in a file: text for people, JSON lines or CSV for programs. Each run begins with a header of its own.
+
+A line is one write() to a file opened for appending: lines of several processes never mix, and a killed process leaves
+whole lines only. A line torn by a full disk is closed off before the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from heflwr.monitor.errors import SinkUnavailable
+from heflwr.monitor.sample import Run, Sample
+
+HEADER = "heflwr run"
+"""How the line begins that opens a run (after "# " in text and CSV; as the key "type" in JSON lines)."""
+
+_UNITS = {"percent": "%", "bytes": "B", "seconds": "s", "milliwatts": "mW", "millijoules": "mJ", "joules": "J"}
+
+
+class FileSink:
+    """Appends one line a sample to a file."""
+
+    flush_seconds = 0.0
+
+    def __init__(self, file: str | os.PathLike[str], *, format: str = "text") -> None:
+        """Remember where to write.
+
+        Args:
+            file: Path; created where it does not exist, appended to where it does.
+            format: "text" (readable), "jsonl" (a JSON object a line) or "csv" (a comment and a row of names a run).
+
+        Raises:
+            ValueError: Another format.
+        """
+        if format not in _FORMATS:
+            raise ValueError(f"format must be one of {', '.join(map(repr, _FORMATS))}, got {format!r}")
+        self._path = Path(file).absolute()
+        self._format = format
+        self._descriptor = -1
+
+    def open(self, run: Run) -> None:
+        self._run = run
+        self._written = 0
+        self._head, self._line = _FORMATS[self._format](run)
+        try:
+            self._take_file()
+        except OSError as error:
+            raise SinkUnavailable(
+                f"cannot write {self._path}: {error.strerror}; choose another file, or create its directory"
+            ) from error
+
+    def write(self, sample: Sample) -> None:
+        if os.fstat(self._descriptor).st_nlink == 0:  # deleted, or its directory was: begin it anew if that can be done
+            self.close()
+            self._take_file()
+        self._append(self._line(sample))
+        self._written += 1
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def facts(self) -> dict[str, Any]:
+        return {"sink": "file", "file": str(self._path), "samples": self._written}
+
+    def _take_file(self) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        self._descriptor = os.open(self._path, flags, 0o666)
+        self._is_torn = _ends_torn(self._path)
+        self._append(self._head)
+
+    def _append(self, text: str) -> None:
+        data = text.encode()
+        if self._is_torn:
+            data = b"\n" + data
+        written = os.write(self._descriptor, data)
+        self._is_torn = written < len(data) and data[written - 1 : written] != b"\n"
+        if written < len(data):
+            raise OSError(f"only {written} of {len(data)} bytes fitted into {self._path}")
+
+
+def _ends_torn(path: Path) -> bool:
+    """Return True where the file's last line has no end: the writer before us was cut off."""
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+def _stamp(unix: float) -> str:
+    """Return local time with its zone, to the millisecond."""
+    return datetime.fromtimestamp(unix).astimezone().isoformat(timespec="milliseconds")
+
+
+def _about(run: Run) -> dict[str, Any]:
+    return {
+        "run": run.run,
+        "identifier": run.identifier,
+        "host": run.host,
+        "pid": run.pid,
+        "started": _stamp(run.started),
+        "interval": run.interval,
+        "units": {metric.name: metric.unit for metric in run.metrics},
+        "sources": run.sources,
+        "limits": run.limits,
+        **run.versions,
+    }
+
+
+_Layout = tuple[str, Callable[[Sample], str]]
+
+
+def _text(run: Run) -> _Layout:
+    shown = [
+        (index, f"{metric.name} ", f" {_UNITS.get(metric.unit, '')}".rstrip(), metric.whole)
+        for index, metric in enumerate(run.metrics)
+    ]
+
+    def line(sample: Sample) -> str:
+        values = sample.values
+        parts = [
+            f"{name}{f'{values[at]:.0f}' if whole else f'{values[at]:.6g}'}{unit}"
+            for at, name, unit, whole in shown
+            if values[at] == values[at]
+        ]
+        return f"{_stamp(sample.time)}  {'  '.join(parts)}\n"
+
+    return f"# {HEADER} {json.dumps(_about(run))}\n", line
+
+
+def _jsonl(run: Run) -> _Layout:
+    names = [(f', "{metric.name}": ', metric.whole) for metric in run.metrics]
+
+    def line(sample: Sample) -> str:
+        parts = [
+            f"{name}{'null' if value != value else int(value) if whole else value}"
+            for (name, whole), value in zip(names, sample.values, strict=True)
+        ]
+        head = f'{{"run": "{run.run}", "sequence": {sample.sequence}, "time": "{_stamp(sample.time)}"'
+        return f'{head}, "elapsed": {sample.elapsed:.6f}{"".join(parts)}}}\n'
+
+    return json.dumps({"type": HEADER, **_about(run)}) + "\n", line
+
+
+def _csv(run: Run) -> _Layout:
+    wholes = [metric.whole for metric in run.metrics]
+    names = ",".join(["run", "sequence", "time", "elapsed", *(metric.name for metric in run.metrics)])
+
+    def line(sample: Sample) -> str:
+        cells = [
+            "" if value != value else str(int(value) if whole else value)
+            for whole, value in zip(wholes, sample.values, strict=True)
+        ]
+        return f"{run.run},{sample.sequence},{_stamp(sample.time)},{sample.elapsed:.6f},{','.join(cells)}\n"
+
+    return f"# {HEADER} {json.dumps(_about(run))}\n{names}\n", line
+
+
+_FORMATS: dict[str, Callable[[Run], _Layout]] = {"text": _text, "jsonl": _jsonl, "csv": _csv}
