@@ -10,8 +10,8 @@ from heflwr.monitor.summary import Aggregate
 from heflwr.monitor.window import Window
 
 __all__ = [
-    "Aggregate",
     "AgentUnavailable",
+    "Aggregate",
     "Health",
     "Monitor",
     "MonitorError",

@@ -60,7 +60,7 @@ class PrometheusMonitor(Monitor):
         Args:
             port: TCP port; 0 picks a free one, which `monitor.port` tells.
             interval: Seconds between samples.
-            host: Address to listen on; default all interfaces, as every exporter, since Prometheus comes from elsewhere.
+            host: Address to listen on; default all interfaces, as every exporter does.
             labels: Constant labels on every metric.
             certfile: Certificate chain (PEM) to serve HTTPS.
             keyfile: Its private key, where it is not in the same file.

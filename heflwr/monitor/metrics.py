@@ -79,9 +79,7 @@ def _rail(rail: str, help: str) -> tuple[Metric, Metric]:
         power = Prometheus("heflwr_rail_power_watts", 1e-3, labels)
         energy = Prometheus("heflwr_rail_energy_joules", 1e-3, labels)
     return (
-        Metric(
-            f"power_{rail}", "power", "milliwatts", Kind.LEVEL, Reduction.NONE, "", f"Power of {help}.", power
-        ),
+        Metric(f"power_{rail}", "power", "milliwatts", Kind.LEVEL, Reduction.NONE, "", f"Power of {help}.", power),
         Metric(
             f"energy_{rail}",
             "power",

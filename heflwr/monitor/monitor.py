@@ -10,7 +10,6 @@ import math
 import os
 import platform
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -128,7 +127,9 @@ class Monitor:
         self._pid = None if pid is None else int(_number("pid", pid, 1, 2**31))
         self._network = _choice("network", network, _NETWORKS)
         if isinstance(interfaces, str):
-            raise TypeError(f"interfaces must be a list of names, got the string {interfaces!r}; write [{interfaces!r}]")
+            raise TypeError(
+                f"interfaces must be a list of names, got the string {interfaces!r}; write [{interfaces!r}]"
+            )
         self._interfaces = None if interfaces is None else tuple(interfaces)
         self._loopback = bool(loopback)
         self._relative_to = _choice("relative_to", relative_to, _RELATIVES)

@@ -1,20 +1,23 @@
-"""FileMonitor, PrometheusMonitor and RemoteMonitor, sampled from a child process, apart from the interpreter lock of what they measure."""
+"""FileMonitor, PrometheusMonitor and RemoteMonitor, sampled from a child process."""
 
 from heflwr.monitor import _facades
 
 
 class FileMonitor(_facades.FileMonitor):
-    __doc__ = _facades.FileMonitor.__doc__
+    """Writes each sample to a file; sampled from a child process."""
+
     _runs_in = "process"
 
 
 class PrometheusMonitor(_facades.PrometheusMonitor):
-    __doc__ = _facades.PrometheusMonitor.__doc__
+    """Serves the latest sample to a Prometheus server that scrapes it; sampled from a child process."""
+
     _runs_in = "process"
 
 
 class RemoteMonitor(_facades.RemoteMonitor):
-    __doc__ = _facades.RemoteMonitor.__doc__
+    """Sends samples to a collector, in batches, over HTTP or HTTPS; sampled from a child process."""
+
     _runs_in = "process"
 
 

@@ -50,15 +50,15 @@ class Recording:
             for section in self._open:
                 assert section.accumulator is not None
                 section.accumulator.add(sample)
-            section = self._marks.pop(mark, None) if mark else None
-            if section is None:
+            marked = self._marks.pop(mark, None)
+            if marked is None:
                 return
-            if section.accumulator is None:
-                section.accumulator = Accumulator(self.metrics, baseline=sample)
-                self._open.append(section)
+            if marked.accumulator is None:
+                marked.accumulator = Accumulator(self.metrics, baseline=sample)
+                self._open.append(marked)
             else:
-                section.is_closed = True
-                self._open.remove(section)
+                marked.is_closed = True
+                self._open.remove(marked)
 
     def fail(self, reason: str) -> None:
         """Remember why the run ended early; the first reason stands."""

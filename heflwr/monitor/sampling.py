@@ -11,6 +11,7 @@ import platform
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -45,10 +46,8 @@ class Inbox:
     def put(self, command: str, token: int = 0) -> None:
         """Leave a command and wake the loop."""
         self._commands.append((command, token))
-        try:
+        with suppress(RuntimeError):  # awake already
             self._wake.release()
-        except RuntimeError:  # awake already
-            pass
 
     def wait(self, seconds: float) -> tuple[str, int] | None:
         """Return the next command, or None when the time is up (or a moment before)."""
@@ -108,7 +107,7 @@ class Sampling:
             self._tree_is_open = True
             limits = plan.limits()
             self.report.limits = asdict(limits)
-            width = {}
+            width: dict[str, int] = {}
             for metric in plan.metrics:
                 width[metric.group] = width.get(metric.group, 0) + 1
             for probe in plan.probes(self._tree, limits):

@@ -4,17 +4,20 @@ from heflwr.monitor import _facades
 
 
 class FileMonitor(_facades.FileMonitor):
-    __doc__ = _facades.FileMonitor.__doc__
+    """Writes each sample to a file; sampled from a thread."""
+
     _runs_in = "thread"
 
 
 class PrometheusMonitor(_facades.PrometheusMonitor):
-    __doc__ = _facades.PrometheusMonitor.__doc__
+    """Serves the latest sample to a Prometheus server that scrapes it; sampled from a thread."""
+
     _runs_in = "thread"
 
 
 class RemoteMonitor(_facades.RemoteMonitor):
-    __doc__ = _facades.RemoteMonitor.__doc__
+    """Sends samples to a collector, in batches, over HTTP or HTTPS; sampled from a thread."""
+
     _runs_in = "thread"
 
 

@@ -43,7 +43,7 @@ class Window:
         self._mark(self._recording.expect_mark(self._section))
 
     def summary(self) -> dict[str, float | int]:
-        """Return the section in numbers, with the keys of `Monitor.summary`; zeros where the monitor was not running."""
+        """Return the section in numbers, with the keys of `Monitor.summary`; zeros where nothing ran."""
         return summarize(documented(self._groups), self.describe())
 
     def describe(self) -> dict[str, Aggregate]:

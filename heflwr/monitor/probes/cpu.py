@@ -30,7 +30,7 @@ class CpuProbe:
         self._at_ns = now_ns
         if could_ns <= 0:
             return spent_ns * 1e-9, 0.0
-        # A waited-for child hands its time over in one piece; no machine works at more than 100 %: the rest comes later.
+        # A waited-for child hands its time over in one piece: what exceeds 100 % is shown with the next samples.
         shown_ns = min(spent_ns + self._carried_ns, could_ns)
         self._carried_ns += spent_ns - shown_ns
         return spent_ns * 1e-9, 100.0 * shown_ns / could_ns

@@ -42,7 +42,9 @@ class _Member:
     def __init__(self, pid: int, proc: str, has_clock: bool) -> None:
         self.stat = os.open(f"{proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         self.pid = pid
-        self.clock = ((~pid) << 3) | 2 if has_clock else None  # CPUCLOCK_SCHED of the thread group: clock_getcpuclockid(3)
+        self.clock = (
+            ((~pid) << 3) | 2 if has_clock else None
+        )  # CPUCLOCK_SCHED of the thread group: clock_getcpuclockid(3)
         self.cpu_ns = self.waited_ns = self.resident = self.excess = 0
         self.threads = 1
         self.ours = False

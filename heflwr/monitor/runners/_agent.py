@@ -1,8 +1,8 @@
 """The child process that samples its parent: plan in on stdin, frames out on stdout, ends when stdin does.
 
-It is a plain child, never a fork: it starts in a tenth of a second whatever the parent has loaded or how many threads it
-runs, from scripts without an `if __name__` guard and from daemonic workers too. It ends with its parent, however that
-ends.
+It is a plain child, never a fork: it starts in a tenth of a second whatever the parent has loaded and however many
+threads it runs, from scripts without an `if __name__` guard and from daemonic workers too. It ends with its parent,
+however that ends.
 """
 
 from __future__ import annotations
@@ -18,8 +18,18 @@ import time
 from dataclasses import asdict
 
 from heflwr.monitor.errors import MonitorError
-from heflwr.monitor.runners._frames import BYE, COMMAND, READY, REFUSED, REPORT, SAMPLE, SAMPLE_HEAD, SYNCED, TOKEN
-from heflwr.monitor.runners._frames import frame
+from heflwr.monitor.runners._frames import (
+    BYE,
+    COMMAND,
+    READY,
+    REFUSED,
+    REPORT,
+    SAMPLE,
+    SAMPLE_HEAD,
+    SYNCED,
+    TOKEN,
+    frame,
+)
 from heflwr.monitor.sample import Sample
 from heflwr.monitor.sampling import MARK, STOP, SYNC, Inbox, Sampling
 
@@ -28,6 +38,8 @@ BATCH_SECONDS = 0.5
 
 ORPHAN_SECONDS = 1.0
 """How often to look whether the parent still lives, for the case that someone else holds our stdin open."""
+
+_WAY_OUT = "the classes of sinks must be importable there, or use runner='thread'"
 
 _COMMANDS = {command[:4].encode(): command for command in (STOP, MARK, SYNC)}
 
@@ -92,7 +104,7 @@ def main() -> None:
         sampling.open()
     except Exception as error:
         name = type(error).__name__ if isinstance(error, MonitorError) else "AgentUnavailable"
-        text = str(error) if isinstance(error, MonitorError) else f"the sampling child failed to start: {error!r}"
+        text = str(error) if isinstance(error, MonitorError) else f"the sampling child failed: {error!r}; {_WAY_OUT}"
         outlet.add(REFUSED, json.dumps([name, text]).encode())
         outlet.send()
         os._exit(1)

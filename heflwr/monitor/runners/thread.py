@@ -1,8 +1,10 @@
-"""The sampling loop in a daemon thread of the watching process: nothing to start, a twentieth of a millisecond a tick."""
+"""The sampling loop in a daemon thread of the watching process: nothing to start, and the least overhead."""
 
 from __future__ import annotations
 
+import os
 import threading
+from contextlib import suppress
 
 from heflwr.monitor.plan import Plan
 from heflwr.monitor.probes.tree import ProcessGone
@@ -15,8 +17,6 @@ class ThreadRunner:
     """See `runners.Runner`."""
 
     def start(self, plan: Plan, recording: Recording) -> None:
-        import os
-
         self._recording = recording
         self._sampling = Sampling(plan, recording.sample)
         recording.report = self._sampling.report
@@ -38,10 +38,8 @@ class ThreadRunner:
     def mark(self, token: int) -> None:
         """Take the sample in the caller's thread: the window's edge is exact, and it costs a reading."""
         if self._thread.is_alive():
-            try:
+            with suppress(ProcessGone):  # the loop finds out by itself, and says so
                 self._sampling.tick(token)
-            except ProcessGone:
-                pass  # the loop finds out by itself, and says so
 
     def sync(self) -> None:
         """Nothing to wait for: samples are recorded as they are taken."""

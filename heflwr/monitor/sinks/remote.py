@@ -1,2 +1,3 @@
 class RemoteSink:
-    def __init__(self,*a,**k): pass
+    def __init__(self, *a, **k):
+        pass

@@ -1,0 +1,156 @@
+"""The dependency map of ARCHITECTURE.md, enforced: imports point inwards and each foreign package has one home."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "heflwr"
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "heflwr": set(),
+    "heflwr.__main__": {"heflwr.cli"},
+    "heflwr.log": set(),
+    "heflwr.monitor.errors": set(),
+    "heflwr.monitor.clock": set(),
+    "heflwr.monitor.metrics": set(),
+    "heflwr.monitor.sample": {"heflwr.monitor.metrics"},
+    "heflwr.monitor.summary": {"heflwr.monitor.metrics", "heflwr.monitor.sample"},
+    "heflwr.monitor.history": {"heflwr.monitor.metrics", "heflwr.monitor.sample"},
+    "heflwr.monitor.probes": {"heflwr.monitor.errors"},
+    "heflwr.monitor.sinks": {"heflwr", "heflwr.monitor.errors", "heflwr.monitor.metrics", "heflwr.monitor.sample"},
+    "heflwr.monitor.plan": {"heflwr.monitor.metrics", "heflwr.monitor.probes", "heflwr.monitor.sinks"},
+    "heflwr.monitor.sampling": {
+        "heflwr",
+        "heflwr.monitor.clock",
+        "heflwr.monitor.errors",
+        "heflwr.monitor.plan",
+        "heflwr.monitor.probes",
+        "heflwr.monitor.sample",
+        "heflwr.monitor.sinks",
+    },
+    "heflwr.monitor.recording": {
+        "heflwr.monitor.history",
+        "heflwr.monitor.metrics",
+        "heflwr.monitor.sample",
+        "heflwr.monitor.sampling",
+        "heflwr.monitor.summary",
+    },
+    "heflwr.monitor.runners": {
+        "heflwr.monitor.errors",
+        "heflwr.monitor.plan",
+        "heflwr.monitor.probes",
+        "heflwr.monitor.recording",
+        "heflwr.monitor.sample",
+        "heflwr.monitor.sampling",
+    },
+    "heflwr.monitor.window": {"heflwr.monitor.metrics", "heflwr.monitor.recording", "heflwr.monitor.summary"},
+    "heflwr.monitor.monitor": {
+        "heflwr.monitor.history",
+        "heflwr.monitor.metrics",
+        "heflwr.monitor.plan",
+        "heflwr.monitor.probes",
+        "heflwr.monitor.recording",
+        "heflwr.monitor.runners",
+        "heflwr.monitor.sinks",
+        "heflwr.monitor.summary",
+        "heflwr.monitor.window",
+    },
+    "heflwr.monitor": {
+        "heflwr.monitor.errors",
+        "heflwr.monitor.monitor",
+        "heflwr.monitor.summary",
+        "heflwr.monitor.window",
+    },
+    "heflwr.monitor._facades": {"heflwr.monitor.monitor", "heflwr.monitor.sinks"},
+    "heflwr.monitor.process_monitor": {"heflwr.monitor._facades"},
+    "heflwr.monitor.thread_monitor": {"heflwr.monitor._facades"},
+    "heflwr.collector": {"heflwr", "heflwr.monitor.metrics", "heflwr.monitor.sample"},
+    "heflwr.cli": {"heflwr", "heflwr.collector", "heflwr.monitor"},
+}
+"""What each module or folder may import from heflwr, besides what is in its own folder."""
+
+HOMES: dict[str, set[str]] = {
+    "psutil": {"heflwr.monitor.probes"},
+    "pynvml": {"heflwr.monitor.probes"},
+    "prometheus_client": {"heflwr.monitor.sinks", "heflwr.collector"},
+    "requests": {"heflwr.monitor.sinks"},
+    "flask": {"heflwr.collector"},
+    "werkzeug": {"heflwr.collector"},
+    "waitress": {"heflwr.collector"},
+    "pandas": {"heflwr.monitor.monitor"},
+    "matplotlib": {"heflwr.cli"},
+    "rich": {"heflwr.cli"},
+}
+"""Where each foreign package may be imported."""
+
+
+def modules() -> list[tuple[str, Path]]:
+    names = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+    return names
+
+
+def home(module: str) -> str:
+    """Return the entry of the map that a module belongs to: itself, or the nearest folder."""
+    while module not in MAY_IMPORT:
+        module, _, _ = module.rpartition(".")
+    return module
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.module is not None
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            is_folder = (ROOT / Path(*node.module.split("."))).is_dir()
+            found |= {name for name in names if is_module(name)} if is_folder else set()
+            if not is_folder or not all(is_module(name) for name in names):
+                found.add(node.module)
+    return found
+
+
+def is_module(name: str) -> bool:
+    path = ROOT / Path(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_module_imports_only_what_the_map_allows(module: str, path: Path) -> None:
+    """Inside heflwr, imports point inwards; outside, a package is imported in its one home."""
+    own = home(module)
+    for imported in imports(path):
+        top = imported.partition(".")[0]
+        if top == "heflwr":
+            target = home(imported)
+            assert target == own or target in MAY_IMPORT[own], f"{module} imports {imported}"
+        elif top not in sys.stdlib_module_names:
+            assert top in HOMES, f"{module} imports {imported}, which has no home"
+            assert own in HOMES[top], f"{module} imports {imported}, whose home is {HOMES[top]}"
+
+
+HEAVY = ["jax", "flwr", "flask", "torch", "numpy", "pandas", "requests", "prometheus_client", "psutil", "subprocess"]
+
+
+@pytest.mark.parametrize("module", ["heflwr.monitor", "heflwr.monitor.process_monitor", "heflwr.monitor.thread_monitor"])
+def test_importing_the_monitor_costs_nothing_else(module: str) -> None:
+    """A fresh interpreter that imports the monitor has loaded no heavy package, started nothing and printed nothing."""
+    code = (
+        f"import sys, json, threading, {module}\n"
+        f"print(json.dumps([[name for name in {HEAVY} if name in sys.modules], threading.active_count()]))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert [[], 1] == json.loads(result.stdout)
+    assert result.stderr == ""
