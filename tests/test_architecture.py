@@ -144,7 +144,9 @@ def test_a_module_imports_only_what_the_map_allows(module: str, path: Path) -> N
 HEAVY = ["jax", "flwr", "flask", "torch", "numpy", "pandas", "requests", "prometheus_client", "psutil", "subprocess"]
 
 
-@pytest.mark.parametrize("module", ["heflwr.monitor", "heflwr.monitor.process_monitor", "heflwr.monitor.thread_monitor"])
+@pytest.mark.parametrize(
+    "module", ["heflwr.monitor", "heflwr.monitor.process_monitor", "heflwr.monitor.thread_monitor"]
+)
 def test_importing_the_monitor_costs_nothing_else(module: str) -> None:
     """A fresh interpreter that imports the monitor has loaded no heavy package, started nothing and printed nothing."""
     code = (

@@ -30,11 +30,13 @@ class Prometheus:
         name: Without the `_total` that a counter gets when it is exposed.
         scale: Multiply by this to get from our unit to the base unit.
         labels: Fixed labels, for example the rail.
+        help: One sentence for all metrics of that name; the metric's own where empty.
     """
 
     name: str
     scale: float = 1.0
     labels: tuple[tuple[str, str], ...] = ()
+    help: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,8 @@ def _rail(rail: str, help: str) -> tuple[Metric, Metric]:
         power, energy = Prometheus("heflwr_power_watts", 1e-3), Prometheus("heflwr_energy_joules", 1e-3)
     else:
         labels = (("rail", rail),)
-        power = Prometheus("heflwr_rail_power_watts", 1e-3, labels)
-        energy = Prometheus("heflwr_rail_energy_joules", 1e-3, labels)
+        power = Prometheus("heflwr_rail_power_watts", 1e-3, labels, "Power of a part of the board.")
+        energy = Prometheus("heflwr_rail_energy_joules", 1e-3, labels, "Energy of a part of the board.")
     return (
         Metric(f"power_{rail}", "power", "milliwatts", Kind.LEVEL, Reduction.NONE, "", f"Power of {help}.", power),
         Metric(
@@ -95,6 +97,12 @@ def _rail(rail: str, help: str) -> tuple[Metric, Metric]:
 
 
 def _component(component: str, help: str) -> Metric:
+    """Energy of one component; the system is all of them and more, so it has a name of its own to keep sums right."""
+    if component == "system":
+        exported = Prometheus("heflwr_system_energy_joules")
+    else:
+        labels = (("component", component),)
+        exported = Prometheus("heflwr_component_energy_joules", 1.0, labels, "Energy of a kind of processor.")
     return Metric(
         f"energy_{component}_joules",
         "energy",
@@ -103,7 +111,7 @@ def _component(component: str, help: str) -> Metric:
         Reduction.TOTAL,
         f"total_energy_{component}_joules",
         help,
-        Prometheus("heflwr_component_energy_joules", labels=(("component", component),)),
+        exported,
     )
 
 
@@ -159,7 +167,7 @@ METRICS: tuple[Metric, ...] = (
         Reduction.TOTAL,
         "total_network_bytes_sent",
         "Bytes sent.",
-        Prometheus("heflwr_network_transmit_bytes"),
+        Prometheus("heflwr_network_transmit_bytes", help="Bytes sent, by the host or by the process as was chosen."),
         whole=True,
     ),
     Metric(
@@ -170,7 +178,7 @@ METRICS: tuple[Metric, ...] = (
         Reduction.TOTAL,
         "total_network_bytes_recv",
         "Bytes received.",
-        Prometheus("heflwr_network_receive_bytes"),
+        Prometheus("heflwr_network_receive_bytes", help="Bytes received, by the host or by the process as was chosen."),
         whole=True,
     ),
     *_rail("vdd_in", "the whole board"),

@@ -245,6 +245,6 @@ class Sampling:
     def _note(self, part: str, error: Exception) -> None:
         count = self.report.errors.get(part, 0)
         self.report.errors[part] = count + 1
-        self.report.last_error = f"{part}: {error!r}"
+        self.report.last_error = f"{part}: {type(error).__name__}: {error}"
         if not count:
-            _logger.warning("%s failed, sampling goes on: %r", part, error)
+            _logger.warning("heflwr goes on without one reading or writing: %s", self.report.last_error)

@@ -418,7 +418,7 @@ monitor = Monitor(runner={runner!r}, interval=0.05)
 monitor.start()
 sum(range(1_000_000))
 monitor.stop()
-print(monitor.health.samples, monitor.failure == "")
+print(monitor.health.samples > 0, monitor.failure == "")
 '''
     exec(compile(source, "<ipython-input-1>", "exec"), {{"__name__": "__main__"}})
 asyncio.run(kernel())
@@ -427,7 +427,7 @@ asyncio.run(kernel())
     result = subprocess.run(
         [sys.executable, "-"], input=code, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
     )
-    assert ("2 True\n", "") == (result.stdout, result.stderr)
+    assert ("True True\n", "") == (result.stdout, result.stderr)
 
 
 class Broken:

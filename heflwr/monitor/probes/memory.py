@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heflwr.monitor.probes.tree import Tree
+from heflwr.monitor.sample import MISSING
 
 
 class MemoryProbe:
@@ -22,6 +23,8 @@ class MemoryProbe:
 
     def read(self, now_ns: int) -> tuple[float, ...]:
         resident = self._tree.resident_bytes()
+        if not resident:  # ended, and nobody has waited for it yet: it holds nothing, but it did not train with nothing
+            return MISSING, MISSING
         return resident, 100.0 * resident / self._capacity_bytes
 
     def close(self) -> None:

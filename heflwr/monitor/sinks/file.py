@@ -55,8 +55,8 @@ class FileSink:
             ) from error
 
     def write(self, sample: Sample) -> None:
-        if os.fstat(self._descriptor).st_nlink == 0:  # deleted, or its directory was: begin it anew if that can be done
-            self.close()
+        if self._descriptor < 0 or os.fstat(self._descriptor).st_nlink == 0:
+            self.close()  # deleted, or its directory was: begin it anew if that can be done
             self._take_file()
         self._append(self._line(sample))
         self._written += 1

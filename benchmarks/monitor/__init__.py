@@ -1,0 +1,1 @@
+"""heflwr's monitors beside a bare floor and other people's monitors, measured in one run: `python -m benchmarks.monitor`."""
