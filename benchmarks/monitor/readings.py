@@ -17,8 +17,6 @@ from floor import FloorReading
 from heflwr.monitor.metrics import DEFAULT_GROUPS, GROUPS
 from heflwr.monitor.plan import Plan
 from heflwr.monitor.probes.machine import Machine
-from heflwr.monitor.recording import Recording
-from heflwr.monitor.sampling import Sampling
 
 _SLEEPER = "import sys; print(flush=True); sys.stdin.read()"
 """An idle child: says when it is there, ends when we do."""
@@ -60,21 +58,31 @@ def _microseconds(read: Callable[[], object], calls: int) -> float:
 
 
 def _kinds(children: int) -> dict[str, Callable[[], object]]:
-    sampling, recording = _sampling()
-    tree, probes = _tree_and_probes()
-    clock = time.monotonic_ns
+    plan = Plan(
+        pid=os.getpid(),
+        interval=1.0,
+        groups=dict.fromkeys(GROUPS, False) | DEFAULT_GROUPS,
+        sinks=(),
+        identifier="benchmark",
+        run="0",
+        network="host",
+        interfaces=None,
+        loopback=False,
+        relative_to="machine",
+        machine=Machine.here(),
+    )
+    tree = plan.tree()
+    tree.open()
+    probes = plan.probes(tree, plan.limits())
+    for probe in probes:
+        probe.open()
+        probe.start(time.monotonic_ns())
 
-    def heflwr() -> None:
-        now = clock()
-        tree.refresh(now)
+    def heflwr(*, scan: bool = False) -> None:
+        now_ns = time.monotonic_ns()
+        tree.refresh(now_ns, scan=scan)
         for probe in probes:
-            probe.read(now)
-
-    def heflwr_looking() -> None:
-        now = clock()
-        tree.refresh(now, scan=True)
-        for probe in probes:
-            probe.read(now)
+            probe.read(now_ns)
 
     process = psutil.Process()
 
@@ -89,27 +97,9 @@ def _kinds(children: int) -> dict[str, Callable[[], object]]:
             child.cpu_times()
             child.memory_info()
 
-    kinds: dict[str, Callable[[], object]] = {"heflwr": heflwr, "heflwr, looking for children": heflwr_looking}
-    if children:
-        kinds["psutil, with children"] = with_psutil_children
-    else:
-        kinds = {"floor": FloorReading(), **kinds, "psutil": with_psutil}
-        kinds["heflwr, a whole tick"] = sampling.tick
-    kinds["(kept alive)"] = lambda: recording.counts()
-    return kinds
-
-
-def _plan() -> Plan:
-    return Plan(
-        pid=os.getpid(),
-        interval=1.0,
-        groups=dict.fromkeys(GROUPS, False) | DEFAULT_GROUPS,
-        sinks=(),
-        identifier="benchmark",
-        run="0",
-        network="host",
-        interfaces=None,
-        loopback=False,
-        relative_to="machine",
-        machine=Machine.here(),
-    )
+    return {
+        "floor": FloorReading(),
+        "heflwr": heflwr,
+        "heflwr, looking for children": lambda: heflwr(scan=True),
+        "psutil": with_psutil_children if children else with_psutil,
+    }

@@ -57,4 +57,8 @@ def _digits(number: float, name: str) -> str:
         return f"{number:.0f}"
     if name == "s":
         return f"{number:.3f}" if abs(number) < 10 else f"{number:.2f}"
+    if not name and number == int(number):
+        return f"{number:.0f}"
+    if name == "%" and abs(number) < 1:  # a small program's share of a large machine is not nothing
+        return f"{number:.3f}"
     return f"{number:.1f}"

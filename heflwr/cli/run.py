@@ -182,9 +182,7 @@ def _complain(monitor: Monitor) -> None:
         _say(f"{part} failed {count} times; the last error was {health.last_error}")
 
 
-def _print_summary(
-    words: Sequence[str], monitor: Monitor, outcome: Outcome, seconds: float, path: Path | None
-) -> None:
+def _print_summary(words: Sequence[str], monitor: Monitor, outcome: Outcome, seconds: float, path: Path | None) -> None:
     health = monitor.health
     aggregates = monitor.describe()
     rows = [("", "total", "mean", "peak"), ("wall time", quantity(seconds, "seconds"), "", "")]

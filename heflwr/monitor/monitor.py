@@ -350,6 +350,8 @@ class Monitor:
     def _abandon(self) -> None:
         """Forget, in a forked child, the run that belongs to the parent."""
         self._lock = threading.RLock()
+        if self._runner is not None:
+            self._runner.abandon()
         self._reset()
 
 

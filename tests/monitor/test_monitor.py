@@ -361,8 +361,9 @@ monitor.stop()
 print(json.dumps(["parent", monitor.describe()["cpu_seconds"].total, monitor.failure]))
 """
     )
-    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
-    assert result.returncode == 0, result.stderr
+    command = [sys.executable, "-W", "error", script]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (0, "") == (result.returncode, result.stderr)
     (_, was_running, childs, childs_failure), (_, parents, parents_failure) = map(
         json.loads, result.stdout.splitlines()
     )

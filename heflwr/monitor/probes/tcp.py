@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import socket
 import struct
 import time
@@ -85,6 +84,7 @@ class ProcessNetworkProbe:
         self._loopback = loopback
         self._dumps: socket.socket | None = None
         self._notices: socket.socket | None = None
+        self._sequence = 0
 
     def open(self) -> str:
         proc, pid = self._machine.proc, self._tree.pids()[0]
@@ -195,14 +195,14 @@ class ProcessNetworkProbe:
         assert self._dumps is not None
         for family in (socket.AF_INET, socket.AF_INET6):
             body = _REQUEST.pack(family, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), 0, _STATES)
-            head = _HEADER.pack(
-                _HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST | _NLM_F_DUMP, family, 0
-            )
+            self._sequence += 1
+            flags = _NLM_F_REQUEST | _NLM_F_DUMP
+            head = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, self._sequence, 0)
             self._dumps.send(head + body)
             is_done = False
             while not is_done:
                 for kind, sequence, message in _messages(self._dumps.recv(1 << 16)):
-                    if sequence != family:  # the rest of an answer that an error cut short
+                    if sequence != self._sequence:  # the rest of an answer that an error cut short
                         continue
                     if kind == _NLMSG_ERROR and (code := -struct.unpack_from("=i", message)[0]):
                         raise OSError(code, os.strerror(code))
@@ -231,7 +231,6 @@ class ProcessNetworkProbe:
         """Ask to be told of every TCP socket's end; None where the kernel does not tell (before 4.2)."""
         notices = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
         try:
-            notices.setblocking(False)
             notices.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
             notices.bind((0, _DESTROYED))
         except OSError:
@@ -249,12 +248,10 @@ class ProcessNetworkProbe:
             self._own[cookie].is_awaited = True
         until = time.monotonic() + _NOTICE_SECONDS
         while True:
+            self._notices.settimeout(max(0.0, until - time.monotonic()) if awaited else 0.0)
             try:
                 data = self._notices.recv(1 << 16)
-            except BlockingIOError:
-                wait = until - time.monotonic()
-                if awaited and wait > 0 and select.select([self._notices], [], [], wait)[0]:
-                    continue
+            except (BlockingIOError, TimeoutError):
                 return is_complete
             except OSError as error:
                 if error.errno != errno.ENOBUFS:

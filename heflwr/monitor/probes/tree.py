@@ -23,6 +23,9 @@ class ProcessGone(ProcessLookupError):
 class Tree(Protocol):
     """A process and its descendants."""
 
+    looks: int
+    """How often the membership was looked at; grows when refresh() did."""
+
     def open(self) -> None:
         """Find the process; what it used so far does not count. Raises ProcessGone where there is none."""
 

@@ -3,10 +3,11 @@
 A process's CPU clock has nanosecond resolution and costs half a microsecond; it does not include children. Their time
 arrives in the parent's `cutime` when it waits for them (proc_pid_stat(5)), in whole ticks. The law of this file:
 
-    used = sum over living members of (CPU clock + waited-for time) - the same sum at open()
+    used = sum over living members of (CPU clock + waited-for time) - base, and base is that sum at open()
 
 It is continuous when a child ends and is waited for: its time leaves one term and enters another. Where nobody waits
-(SIGCHLD ignored, an orphan reaped by init) the sum falls, and what was counted is kept.
+(SIGCHLD ignored, an orphan reaped by init) the time last seen is taken out of the base instead, so that it stays
+counted; what such a child used after the last look is lost.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections import defaultdict
 from contextlib import suppress
 
 from heflwr.monitor.probes.tree import AGENT_MARK, SCAN_SECONDS, ProcessGone
@@ -28,8 +30,17 @@ _PSS_SHARE = 200
 """Reading shared pages (0.2 to 10 ms a process) may take one part in so many of the time."""
 
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-_ROUNDING_NS = 4 * _TICK_NS
-"""A fall of the sum by less is the rounding of ticks, not a lost child."""
+_ROUNDING_NS = 2 * _TICK_NS
+"""cutime and cstime are each cut to whole ticks: a child's time may arrive smaller by that."""
+
+_FINE_ROUNDING_NS = 1_000_000
+"""The same for our own process, whose waited-for time getrusage(2) tells in microseconds, with a margin."""
+
+_PASSES = 5
+"""Most readings of the whole tree in one look: one is enough unless children end while they are read."""
+
+_EXEC_LOOKS = 3
+"""Looks at a new process's command line: until it calls exec, a child shows its parent's."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -37,7 +48,20 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class _Member:
     """One process of the tree, by its kept-open stat file: a recycled pid cannot be taken for it."""
 
-    __slots__ = ("clock", "cpu_ns", "excess", "ours", "pid", "resident", "settled", "stat", "threads", "waited_ns")
+    __slots__ = (
+        "clock",
+        "cpu_ns",
+        "excess",
+        "is_zombie",
+        "looks",
+        "ours",
+        "parent",
+        "pid",
+        "resident",
+        "stat",
+        "threads",
+        "waited_ns",
+    )
 
     def __init__(self, pid: int, proc: str, has_clock: bool) -> None:
         self.stat = os.open(f"{proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -45,27 +69,28 @@ class _Member:
         self.clock = (
             ((~pid) << 3) | 2 if has_clock else None
         )  # CPUCLOCK_SCHED of the thread group: clock_getcpuclockid(3)
-        self.cpu_ns = self.waited_ns = self.resident = self.excess = 0
+        self.cpu_ns = self.waited_ns = self.resident = self.excess = self.parent = self.looks = 0
         self.threads = 1
-        self.ours = False
-        self.settled = False  # True once its command line is surely its own, not its parent's before exec
+        self.is_zombie = self.ours = False
 
     def read(self) -> None:
         """Read everything. Raises ProcessLookupError when the process is gone."""
         data = os.pread(self.stat, 1024, 0)
         fields = data[data.rindex(b")") + 2 :].split(None, 22)
-        ticks = (int(fields[11]) + int(fields[12])) * _TICK_NS
-        if self.clock is None or ticks > self.cpu_ns:
-            self.cpu_ns = ticks
+        if not self.read_clock():
+            self.cpu_ns = max(self.cpu_ns, (int(fields[11]) + int(fields[12])) * _TICK_NS)
+        self.parent = int(fields[1])
         self.waited_ns = (int(fields[13]) + int(fields[14])) * _TICK_NS
         self.threads = int(fields[17])
         self.resident = int(fields[21]) * _PAGE
-        self.read_clock()
+        self.is_zombie = fields[0] in b"ZX" and self.threads <= 1  # else its first thread has ended, others go on
 
-    def read_clock(self) -> None:
+    def read_clock(self) -> bool:
         if self.clock is not None:
-            with suppress(OSError):  # a zombie has no clock; its ticks come with the next read()
+            with suppress(OSError):  # it has just ended: what was seen last stands
                 self.cpu_ns = time.clock_gettime_ns(self.clock)
+                return True
+        return False
 
 
 class LinuxTree:
@@ -77,32 +102,43 @@ class LinuxTree:
         self._has_clocks = has_clocks
         self._is_self = has_clocks and pid == os.getpid()
         self._members: list[_Member] = []
-        self._known: set[int] = set()
         self._left_out: list[list[int]] = []  # [clock id, last value] of our own threads
-        self._statm = -1
+        self._statm = self._loadavg = -1
+        self.looks = 0
 
     def open(self) -> None:
         try:
-            root = _Member(self._pid, self._proc, self._has_clocks)
+            self._members = [_Member(self._pid, self._proc, self._has_clocks)]
             self._statm = os.open(f"{self._proc}/{self._pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
+            self.close()
             raise ProcessGone(f"there is no process {self._pid}") from error
-        self._members = [root]
+        except BaseException:
+            self.close()
+            raise
+        with suppress(OSError):
+            self._loadavg = os.open(f"{self._proc}/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+        # Absent from kernels without CONFIG_PROC_CHILDREN, as on many Jetsons
+        self._has_children_files = os.path.exists(f"{self._proc}/{self._pid}/task/{self._pid}/children")
         self._known = {self._pid}
         self._last_pid = b""
-        self._highest_ns = 0
-        self._base_ns = 0
+        self._highest_ns = self._base_ns = self._forgiven_ns = 0
         self._next_pss_ns = 0
-        self._scan()
+        self._saw_end = False
+        try:
+            self._look()
+        except BaseException:
+            self.close()
+            raise
         self._base_ns = self._sum_ns()
         self._next_scan_ns = 0
 
     def close(self) -> None:
-        for descriptor in (self._statm, *(member.stat for member in self._members)):
+        for descriptor in (self._statm, self._loadavg, *(member.stat for member in self._members)):
             with suppress(OSError):
                 os.close(descriptor)
         self._members = []
-        self._statm = -1
+        self._statm = self._loadavg = -1
 
     def leave_out_thread(self, ident: int) -> None:
         clock = time.pthread_getcpuclockid(ident)
@@ -110,12 +146,20 @@ class LinuxTree:
         self._base_ns -= time.clock_gettime_ns(clock)
 
     def refresh(self, now_ns: int, *, scan: bool = False) -> None:
-        if scan or now_ns >= self._next_scan_ns or not self._has_clocks:
-            self._next_scan_ns = now_ns + _SCAN_NS
-            self._scan()
+        if not (scan or now_ns >= self._next_scan_ns or not self._has_clocks):
+            return
+        self._next_scan_ns = now_ns + _SCAN_NS
+        try:
+            self._look()
+        finally:  # a look that failed half-way (no descriptor left) still brought the known members up to date
             if self._has_company() and now_ns >= self._next_pss_ns:
-                cost_ns = self._read_shared()
-                self._next_pss_ns = now_ns + max(_PSS_NS, cost_ns * _PSS_SHARE)
+                began_ns = time.monotonic_ns()
+                self._read_shared(self._members)
+                self._next_pss_ns = now_ns + max(_PSS_NS, (time.monotonic_ns() - began_ns) * _PSS_SHARE)
+        if self._members[0].is_zombie:  # its last numbers can still be read, and nothing will change them
+            if self._saw_end and not scan:
+                raise ProcessGone(f"process {self._pid} has ended")
+            self._saw_end = True
 
     def cpu_ns(self) -> int:
         for member in self._members:
@@ -152,120 +196,157 @@ class LinuxTree:
             total -= left_out[1]
         return total
 
-    def _scan(self) -> None:
-        """Look for new members and drop the ended ones, in an order that counts nobody's time twice."""
-        waited_before = sum(member.waited_ns for member in self._members)
-        ended = self._read_all()
+    def _look(self) -> None:
+        """Drop the ended members, bring the others up to date, take new ones in; nobody's time counts twice."""
+        self.looks += 1
+        waited = {member.pid: member.waited_ns for member in self._members}
+        ended: list[_Member] = []
+        for _ in range(_PASSES):  # who was alive a moment ago may be in its parent's waited-for time by now
+            if not self._read_all(ended):
+                break
+        if ended:
+            self._inherit(ended, waited)
+        for member in self._members[1:]:
+            if member.looks < _EXEC_LOOKS:
+                self._recognise(member)
         last_pid = self._read_last_pid()
-        if last_pid != self._last_pid or not last_pid:  # no process was born on this machine since: no child either
-            self._last_pid = last_pid
+        if (
+            last_pid != self._last_pid or not last_pid
+        ):  # else no process was born on this machine since: no child either
             self._discover()
-        if ended or waited_before != sum(member.waited_ns for member in self._members):
-            self._read_all()  # who was alive a moment ago may be in its parent's waited-for time by now
+            self._last_pid = last_pid
         if not self._has_company():
             self._members[0].excess = 0
-        total = self._sum_ns()
-        if self._highest_ns - total > _ROUNDING_NS:
-            self._base_ns -= self._highest_ns - total
 
-    def _read_all(self) -> bool:
-        """Read every member, children before parents; return True if one has ended."""
-        ended = []
+    def _read_all(self, ended: list[_Member]) -> bool:
+        """Read every member, children before parents; return True if one has ended or was waited for."""
+        waited_ns = [member.waited_ns for member in self._members]
+        gone = []
         for member in reversed(self._members):
             try:
                 member.read()
             except ProcessLookupError:
-                ended.append(member)
-        for member in ended:
-            if member.pid == self._pid:
-                raise ProcessGone(f"process {self._pid} has ended")
-            if member.ours:  # its time enters its parent's waited-for time just so
-                self._base_ns += member.cpu_ns + member.waited_ns
-            os.close(member.stat)
-            self._members.remove(member)
-            self._known.discard(member.pid)
+                gone.append(member)
         if self._is_self:  # microseconds instead of ticks
             usage = resource.getrusage(resource.RUSAGE_CHILDREN)
             self._members[0].waited_ns = int((usage.ru_utime + usage.ru_stime) * 1e9)
-        return bool(ended)
+        has_changed = waited_ns != [member.waited_ns for member in self._members]
+        for member in gone:
+            if member.pid == self._pid:
+                raise ProcessGone(f"process {self._pid} has ended")
+            os.close(member.stat)
+            self._members.remove(member)
+            self._known.discard(member.pid)
+        ended += gone
+        return has_changed or bool(gone)
+
+    def _inherit(self, ended: list[_Member], waited: dict[int, int]) -> None:
+        """Move the base by what the ended members' parents did not take over, and by what they should not have.
+
+        Args:
+            ended: Members that are gone since the last look.
+            waited: Waited-for time of every member at the last look, nanoseconds, a pid a key.
+        """
+        gone = {member.pid: member for member in ended}
+        theirs: dict[int, int] = defaultdict(int)  # what each heir should have taken over, nanoseconds
+        ours: dict[int, int] = defaultdict(int)
+        for member in ended:
+            heir = member.parent
+            while heir in gone:
+                heir = gone[heir].parent
+            (ours if member.ours else theirs)[heir] += member.cpu_ns + waited[member.pid]
+        alive = {member.pid: member for member in self._members if not member.ours}
+        for heir in theirs.keys() | ours.keys():
+            taken = alive[heir].waited_ns - waited[heir] if heir in alive else 0
+            rounding = _FINE_ROUNDING_NS if self._is_self and heir == self._pid else _ROUNDING_NS
+            if taken + rounding >= theirs[heir] + ours[heir]:
+                self._base_ns += ours[heir]
+            else:
+                self._base_ns += taken - theirs[heir]
 
     def _read_last_pid(self) -> bytes:
+        """Return the number of the process born last on this machine, b"" where that cannot be read."""
         try:
-            with open(f"{self._proc}/loadavg", "rb", buffering=0) as file:
-                return file.read(128).rpartition(b" ")[2]
+            return os.pread(self._loadavg, 128, 0).rpartition(b" ")[2]
         except OSError:
             return b""
 
     def _discover(self) -> None:
-        """Take in every descendant not known yet, and tell ours from the user's."""
-        try:
-            children_of = self._children_by_file
-            with suppress(ProcessLookupError):
-                children_of(self._members[0])
-        except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN, as on many Jetsons
-            parents = self._parents_by_walk()
-            children_of = lambda member: [pid for pid, parent in parents.items() if parent == member.pid]  # noqa: E731
-        for member in self._members[1:]:
-            if not member.settled:
-                self._recognise(member)
+        """Take in every descendant not known yet. Raises OSError when no file can be opened; the rest stands."""
+        parents = None if self._has_children_files else self._walk()
         for member in self._members:  # grows while we walk: grandchildren are found in the same pass
             if member.ours:
                 continue
-            with suppress(OSError):  # ended while we looked
-                for pid in children_of(member):
-                    if pid not in self._known:
+            try:
+                children = self._children_by_file(member) if parents is None else parents[member.pid]
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # ended while we looked
+            for pid in children:
+                if pid not in self._known:
+                    with suppress(FileNotFoundError, ProcessLookupError):
                         self._take_in(pid)
 
     def _take_in(self, pid: int) -> None:
         member = _Member(pid, self._proc, self._has_clocks)
         try:
             member.read()
-        except OSError:
+            self._recognise(member)
+        except BaseException:
             os.close(member.stat)
             raise
-        self._recognise(member)
-        member.settled = False
         self._members.append(member)
         self._known.add(pid)
+        self._read_shared([member], is_new=True)
 
     def _recognise(self, member: _Member) -> None:
-        member.settled = True
-        with suppress(OSError), open(f"{self._proc}/{member.pid}/cmdline", "rb", buffering=0) as file:
-            member.ours = AGENT_MARK in file.read(4096)
+        """Tell our own agents from the user's processes."""
+        member.looks += 1
+        with (
+            suppress(FileNotFoundError, ProcessLookupError),
+            open(f"{self._proc}/{member.pid}/cmdline", "rb", buffering=0) as file,
+        ):
+            if AGENT_MARK in file.read(4096):
+                member.ours = True
 
     def _children_by_file(self, member: _Member) -> list[int]:
         tasks = f"{self._proc}/{member.pid}/task"
-        threads = [str(member.pid)] if member.threads == 1 else os.listdir(tasks)
         found: list[int] = []
-        for thread in threads:
-            try:
-                with open(f"{tasks}/{thread}/children", "rb", buffering=0) as file:
-                    found += map(int, file.read().split())
-            except FileNotFoundError:
-                if thread == str(member.pid) and os.path.exists(f"{tasks}/{thread}"):
-                    raise
+        for thread in [str(member.pid)] if member.threads == 1 else os.listdir(tasks):
+            with (
+                suppress(FileNotFoundError, ProcessLookupError),  # the thread has ended
+                open(f"{tasks}/{thread}/children", "rb", buffering=0) as file,
+            ):
+                found += map(int, file.readall().split())
         return found
 
-    def _parents_by_walk(self) -> dict[int, int]:
-        parents = {}
+    def _walk(self) -> dict[int, list[int]]:
+        """Return every process's children, by asking every process for its parent."""
+        children: dict[int, list[int]] = defaultdict(list)
         for name in os.listdir(self._proc):
             if name.isdigit():
-                with suppress(OSError), open(f"{self._proc}/{name}/stat", "rb", buffering=0) as file:
+                with (
+                    suppress(FileNotFoundError, ProcessLookupError),
+                    open(f"{self._proc}/{name}/stat", "rb", buffering=0) as file,
+                ):
                     data = file.read(1024)
-                    parents[int(name)] = int(data[data.rindex(b")") + 2 :].split(None, 2)[1])
-        return parents
+                    children[int(data[data.rindex(b")") + 2 :].split(None, 2)[1])].append(int(name))
+        return children
 
-    def _read_shared(self) -> int:
-        """Read how much of each member's memory is shared (RSS - PSS); return what that took, nanoseconds."""
-        before = time.monotonic_ns()
-        for member in self._members:
+    def _read_shared(self, members: list[_Member], *, is_new: bool = False) -> None:
+        """Read how much of each member's memory others pay for: RSS - PSS.
+
+        A new child's shared pages are taken for its parent's, which still counts them in full: RSS - USS, until the
+        next reading of all members.
+        """
+        for member in members:
             if member.ours:
                 continue
             try:
                 with open(f"{self._proc}/{member.pid}/smaps_rollup", "rb", buffering=0) as file:
                     lines = file.read(2048).splitlines()
-            except OSError:  # not ours to read: its RSS stands
+            except OSError:  # not ours to read, or a kernel before 4.14: its RSS stands
                 continue
-            sizes = {line[:4]: int(line.split()[1]) * 1024 for line in lines if line[:4] in (b"Rss:", b"Pss:")}
-            member.excess = max(0, sizes[b"Rss:"] - sizes[b"Pss:"]) if len(sizes) == 2 else 0
-        return time.monotonic_ns() - before
+            sizes = {words[0]: int(words[1]) * 1024 for line in lines[1:] if len(words := line.split()) == 3}
+            own = (b"Private_Clean:", b"Private_Dirty:") if is_new else (b"Pss:",)
+            if b"Rss:" in sizes:
+                member.excess = max(0, sizes[b"Rss:"] - sum(sizes.get(key, 0) for key in own))

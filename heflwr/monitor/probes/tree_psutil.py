@@ -21,6 +21,7 @@ class PsutilTree:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._members: dict[psutil.Process, float] = {}  # CPU seconds last seen
+        self.looks = 0
 
     def open(self) -> None:
         try:

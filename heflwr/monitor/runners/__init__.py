@@ -30,5 +30,8 @@ class Runner(Protocol):
     def sync(self) -> None:
         """Wait, SYNC_SECONDS at most, until the recording holds what has been sampled by now."""
 
+    def abandon(self) -> None:
+        """Let go, in a forked child, of what belongs to the parent's run, without touching it."""
+
     def stop(self) -> None:
         """Take a last sample, close everything, end. Never raises; waits no longer than it says."""

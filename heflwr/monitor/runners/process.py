@@ -73,7 +73,8 @@ class ProcessRunner:
         self._reader.start()
         with contextlib.suppress(OSError):  # a child that died at once is told by its end of stream
             self._write(struct.pack("<I", len(path)) + path + struct.pack("<I", len(pickled)) + pickled)
-            os.set_blocking(self._stdin, False)
+            if hasattr(os, "set_blocking"):  # not on Windows before Python 3.12
+                os.set_blocking(self._stdin, False)
         self._ready.wait(START_SECONDS)
         if not self._is_ready:
             self._end(patience=0.0)
@@ -106,6 +107,11 @@ class ProcessRunner:
             self._token += 1
             self._command(SYNC, self._token)
             self._synced.wait(SYNC_SECONDS)
+
+    def abandon(self) -> None:
+        self._write_lock = threading.Lock()  # a thread that did not come along may hold the old one
+        self._close_pipes()
+        self._agent.returncode = 0  # not our child: nothing to wait for, nothing to warn of
 
     def stop(self) -> None:
         self._is_stopping = True
@@ -156,6 +162,12 @@ class ProcessRunner:
             self._is_ready = True
             self._ready.set()
 
+    def _close_pipes(self) -> None:
+        self._close_stdin()
+        assert self._agent.stdout is not None
+        with contextlib.suppress(OSError):
+            self._agent.stdout.close()
+
     def _end(self, patience: float) -> None:
         """See the agent off: wait, then terminate, then kill. Never raises."""
         for nudge in (None, self._agent.terminate, self._agent.kill):
@@ -168,7 +180,4 @@ class ProcessRunner:
                 break
             patience = 0.5
         self._reader.join(1.0)
-        self._close_stdin()
-        assert self._agent.stdout is not None
-        with contextlib.suppress(OSError):
-            self._agent.stdout.close()
+        self._close_pipes()

@@ -45,6 +45,9 @@ class ThreadRunner:
         """Nothing to wait for: samples are recorded as they are taken."""
         self._sampling.refresh_report()
 
+    def abandon(self) -> None:
+        """Nothing to let go: the thread did not come along."""
+
     def stop(self) -> None:
         self._inbox.put(STOP)
         self._thread.join(self._patience)

@@ -7,6 +7,7 @@ where a forked child inherited it.
 from __future__ import annotations
 
 import errno
+import hmac
 import os
 import selectors
 import socket
@@ -52,6 +53,11 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str]
+
+    def bears(self, token: bytes) -> bool:
+        """Return True where basic authentication sends this (name:password in base64); takes the same time if not."""
+        scheme, _, sent = self.headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "basic" and hmac.compare_digest(sent.strip().encode("latin-1"), token)
 
 
 @dataclass(frozen=True, slots=True)

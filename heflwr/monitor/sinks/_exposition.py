@@ -1,25 +1,30 @@
 """A run as Prometheus sees it: metric families of the latest sample and of running sums, in text or OpenMetrics.
 
-The one home of prometheus_client (0.05 s to import, 9 MiB): the sink imports this module when it opens.
+The monitor's one home of prometheus_client (0.05 s to import, 9 MiB): the sink imports this module when it opens.
 """
 
 from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import NamedTuple
 
 from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 
-from heflwr.monitor.metrics import Kind
+from heflwr.monitor.metrics import Kind, Metric, Prometheus
 from heflwr.monitor.sample import MISSING, Run, Sample
+from heflwr.monitor.sinks._endpoint import Answer, Request
 
 BASE_UNITS = ("seconds", "bytes", "joules", "watts", "ratio")
 """Endings of names that OpenMetrics calls a unit."""
 
 _SUFFIXES = {"counter": "_total", "info": "_info", "gauge": ""}
+
+_ABOUT = {"version": "heflwr", "python": "python", "platform": "platform"}
+"""Labels of heflwr_build_info, and where a run's versions hold them."""
 
 
 class _Latest(NamedTuple):
@@ -30,28 +35,34 @@ class _Latest(NamedTuple):
     values: tuple[float, ...]
 
 
-class _Collector:
-    """Keeps the latest sample and the sums of a run, and makes metric families of them."""
+class Exposition:
+    """Takes samples from the sampling loop and answers scrapes from any thread, each with one whole sample."""
 
     def __init__(self, run: Run, labels: Mapping[str, str]) -> None:
-        self._interval = run.interval
+        """Begin a run: all sums are zero.
+
+        Args:
+            run: The run that samples belong to.
+            labels: Constant labels on every metric.
+        """
+        self._run = run
         self._labels = dict(labels)
-        self._about = {("version" if name == "heflwr" else name): value for name, value in run.versions.items()}
-        self._is_sum = tuple(metric.kind is Kind.DELTA for metric in run.metrics)
-        self._sums = [float("nan")] * len(run.metrics)
-        self._latest = _Latest(0, float("nan"), tuple(self._sums))
-        families: dict[str, list[int]] = {}
+        self._sums = [0.0] * len(run.metrics)
+        self._latest = _Latest(0, MISSING, (MISSING,) * len(run.metrics))
+        self._families: dict[str, list[tuple[int, Metric, Prometheus]]] = {}
         for index, metric in enumerate(run.metrics):
             if metric.prometheus is not None:
-                families.setdefault(metric.prometheus.name, []).append(index)
-        self._metrics = run.metrics
-        self._families = tuple(families.items())
+                self._families.setdefault(metric.prometheus.name, []).append((index, metric, metric.prometheus))
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        self._text = choose_encoder("")
+        self._openmetrics = choose_encoder("application/openmetrics-text")
 
     def take(self, sample: Sample) -> None:
         """Let scrapes see this sample from now on."""
         values = list(sample.values)
-        for index, is_sum in enumerate(self._is_sum):
-            if is_sum:
+        for index, metric in enumerate(self._run.metrics):
+            if metric.kind is Kind.DELTA:
                 values[index] = self._add(index, values[index])
         self._latest = _Latest(sample.sequence + 1, sample.time, tuple(values))
 
@@ -60,69 +71,49 @@ class _Collector:
         before = self._latest.values[index]
         if value != value:
             return before
-        if before != before:
-            self._sums[index] = before = 0.0
         self._sums[index] += value
-        return max(before, self._sums[index])
+        return max(self._sums[index], 0.0 if before != before else before)
 
     def collect(self) -> Iterator[Family]:
-        """Yield every family that has a value; called by prometheus_client, from any thread."""
+        """Yield every family that has a value: what a Collector of prometheus_client does."""
         latest = self._latest
-        yield self._family("heflwr_build", "info", "Versions of heflwr, Python and the platform.", [(self._about, 1.0)])
-        yield self._family("heflwr_samples", "counter", "Samples taken since start.", [({}, latest.samples)])
+        about = {label: self._run.versions.get(name, "") for label, name in _ABOUT.items()}
+        yield self._family("heflwr_build", "info", "Versions of heflwr, Python and the platform.", (about, 1.0))
+        yield self._family("heflwr_samples", "counter", "Samples taken since start.", ({}, latest.samples))
         yield self._family(
-            "heflwr_sample_interval_seconds", "gauge", "Time between samples, as asked for.", [({}, self._interval)]
+            "heflwr_sample_interval_seconds", "gauge", "Time between samples, as asked for.", ({}, self._run.interval)
         )
         if latest.samples:
             yield self._family(
                 "heflwr_last_sample_timestamp_seconds",
                 "gauge",
                 "Unix time of the sample that the other metrics show.",
-                [({}, latest.time)],
+                ({}, latest.time),
             )
-        for name, indices in self._families:
-            rows = []
-            for index in indices:
-                exported, value = self._metrics[index].prometheus, latest.values[index]
-                if exported is not None and value == value:
-                    rows.append((dict(exported.labels), value * exported.scale))
+        for name, members in self._families.items():
+            rows = [
+                (dict(exported.labels), latest.values[index] * exported.scale)
+                for index, _, exported in members
+                if latest.values[index] == latest.values[index]
+            ]
             if rows:
-                metric = self._metrics[indices[0]]
-                assert metric.prometheus is not None
+                _, metric, exported = members[0]
                 kind = "counter" if metric.kind is Kind.DELTA else "gauge"
-                yield self._family(name, kind, metric.prometheus.help or metric.help, rows)
+                yield self._family(name, kind, exported.help or metric.help, *rows)
 
-    def _family(self, name: str, kind: str, help: str, rows: list[tuple[dict[str, str], float]]) -> Family:
-        from prometheus_client.core import Metric as Family
-
+    def _family(self, name: str, kind: str, help: str, *rows: tuple[dict[str, str], float]) -> Family:
         unit = name.rpartition("_")[2]
         family = Family(name, help, kind, unit if unit in BASE_UNITS else "")
         for labels, value in rows:
-            family.add_sample(name + _SUFFIXES.get(kind, ""), {**self._labels, **labels}, value)
+            family.add_sample(name + _SUFFIXES[kind], {**self._labels, **labels}, value)
         return family
 
-
-_SUFFIXES = {"counter": "_total", "info": "_info"}
-
-_Encoding = tuple[Callable[["CollectorRegistry"], bytes], str]
-"""How to write a registry, and its content type."""
-
-
-class _Page:
-    """The metrics in the format that the client prefers."""
-
-    def __init__(self, registry: CollectorRegistry, text: _Encoding, openmetrics: _Encoding) -> None:
-        self._registry = registry
-        self._text = text
-        self._openmetrics = openmetrics
-
     def answer(self, request: Request) -> Answer:
-        from heflwr.monitor.sinks._endpoint import Answer
-
+        """Return the metrics in the format that the client prefers."""
         wanted = _weights(request.headers.get("accept", ""))
         openmetrics = wanted.get("application/openmetrics-text", 0.0)
-        is_open = openmetrics > 0 and openmetrics >= wanted.get("text/plain", 0.0)
-        encode, content_type = self._openmetrics if is_open else self._text
+        is_openmetrics = openmetrics > 0 and openmetrics >= wanted.get("text/plain", 0.0)
+        encode, content_type = self._openmetrics if is_openmetrics else self._text
         body = encode(self._registry)
         headers = {"Vary": "Accept, Accept-Encoding"}
         if _weights(request.headers.get("accept-encoding", "")).get("gzip", 0.0) > 0:
@@ -145,5 +136,3 @@ def _weights(header: str) -> dict[str, float]:
                     weight = 0.0
         weights[choice] = max(weight, weights.get(choice, 0.0))
     return weights
-
-

@@ -70,7 +70,7 @@ class FileSink:
         return {"sink": "file", "file": str(self._path), "samples": self._written}
 
     def _take_file(self) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         self._descriptor = os.open(self._path, flags, 0o666)
         self._is_torn = _ends_torn(self._path)
         self._append(self._head)

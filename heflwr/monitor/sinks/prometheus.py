@@ -1,43 +1,33 @@
-"""The latest sample, and running sums since start(), for a Prometheus server that scrapes them.
+"""Serves the latest sample, and running sums since start(), to a Prometheus server that scrapes them.
 
-Names, units and labels are those of `heflwr.monitor.metrics`; docs/prometheus.md explains them. A scrape sees one whole
-sample: the sampling loop replaces it by a single assignment.
+Names, units and labels are those of `heflwr.monitor.metrics`; docs/prometheus.md explains them. The arguments are
+checked here; `_exposition` writes the metrics and `_endpoint` speaks HTTP, both imported only when a sink opens.
 """
 
 from __future__ import annotations
 
 import base64
-import gzip
-import hmac
+import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from http import HTTPStatus
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from heflwr.monitor.errors import SinkUnavailable
-from heflwr.monitor.metrics import METRICS, Kind
+from heflwr.monitor.metrics import METRICS
 from heflwr.monitor.sample import Run, Sample
 
 if TYPE_CHECKING:
     import ssl
 
-    from prometheus_client.core import Metric as Family
-    from prometheus_client.registry import CollectorRegistry
-
     from heflwr.monitor.sinks._endpoint import Answer, Endpoint, Request
 
 PATH = "/metrics"
 
-BASE_UNITS = ("seconds", "bytes", "joules", "watts", "ratio")
-"""Endings of names that OpenMetrics calls a unit."""
-
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")  # what every Prometheus takes; quoted UTF-8 names need version 3
 
-_INFO_LABELS = ("version", "python", "platform")
-
-_RESERVED = {"le", "quantile", *_INFO_LABELS} | {
+_RESERVED = {"le", "quantile", "version", "python", "platform"} | {
     name for metric in METRICS if metric.prometheus is not None for name, _ in metric.prometheus.labels
 }
 """Label names with a meaning of their own, to Prometheus or in our metrics."""
@@ -90,16 +80,12 @@ class PrometheusSink:
         self._scrapes = 0
 
     def open(self, run: Run) -> None:
-        from prometheus_client.exposition import choose_encoder  # heavy (0.05 s, 9 MiB): only where it is served
-        from prometheus_client.registry import CollectorRegistry
-
         from heflwr.monitor.sinks._endpoint import Endpoint
+        from heflwr.monitor.sinks._exposition import Exposition
 
-        self._collector = _Collector(run, self._labels)
-        registry = CollectorRegistry()
-        registry.register(self._collector)
-        self._page = _Page(registry, choose_encoder(""), choose_encoder("application/openmetrics-text"))
+        self._exposition = Exposition(run, self._labels)
         self._scrapes = 0
+        self._count = itertools.count(1)  # several threads take from it
         endpoint = Endpoint(self._host, self._port, self._respond, self._tls())
         try:
             endpoint.open()
@@ -112,7 +98,7 @@ class PrometheusSink:
         self._bound_port = endpoint.port
 
     def write(self, sample: Sample) -> None:
-        self._collector.take(sample)
+        self._exposition.take(sample)
 
     def close(self) -> None:
         if self._endpoint is not None:
@@ -152,24 +138,22 @@ class PrometheusSink:
 
     def _respond(self, request: Request) -> Answer:
         """Answer a request; called from the endpoint's threads."""
+        from http import HTTPStatus
+
         from heflwr.monitor.sinks._endpoint import Answer
 
-        if self._token is not None and not _is_authorized(request.headers.get("authorization", ""), self._token):
-            return Answer.text(HTTPStatus.UNAUTHORIZED, "name and password, please", _REALM)
+        if self._token is not None and not request.bears(self._token):
+            return Answer.text(HTTPStatus.UNAUTHORIZED, "this needs a name and a password", _REALM)
         if request.path not in ("/", PATH):
             return Answer.text(HTTPStatus.NOT_FOUND, f"metrics are at {PATH}")
         if request.method not in ("GET", "HEAD"):
             return Answer.text(HTTPStatus.METHOD_NOT_ALLOWED, "use GET or HEAD", {"Allow": "GET, HEAD"})
         if request.path == "/":
             return Answer.text(HTTPStatus.OK, f"heflwr: metrics are at {PATH}")
-        answer = self._page.answer(request)
-        self._scrapes += request.method == "GET"
+        answer = self._exposition.answer(request)
+        if request.method == "GET":
+            self._scrapes = next(self._count)
         return answer
-
-
-def _is_authorized(header: str, token: bytes) -> bool:
-    scheme, _, sent = header.partition(" ")
-    return scheme.lower() == "basic" and hmac.compare_digest(sent.strip().encode("latin-1"), token)
 
 
 def _reason(error: Exception) -> str:
@@ -201,7 +185,9 @@ def _label(name: str, value: str) -> tuple[str, str]:
     if not _LABEL.fullmatch(_text("a label's name", name)):
         raise ValueError(f"label {name!r} must begin with a letter and hold only letters a-z, digits and _")
     if name in _RESERVED or name.startswith("__"):
-        raise ValueError(f"label {name!r} is taken (as are {', '.join(sorted(_RESERVED))} and __*); choose another name")
+        raise ValueError(
+            f"label {name!r} is taken (as are {', '.join(sorted(_RESERVED))} and __*); choose another name"
+        )
     return name, _text(f"label {name!r}", value)
 
 
