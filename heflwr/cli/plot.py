@@ -173,19 +173,19 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Sequence[RunLog]) -> None:
         number, prefixed = binary(top)
         unit, divisor = prefixed + unit[1:], top / number if number else 1.0
     for one, index, label, values in drawn:
-        at = runs.index(one) if len(runs) > 1 else index
-        style: dict[str, Any] = {"color": _COLOURS[at % len(_COLOURS)]}
-        if len(runs) > 1:
-            style["linestyle"] = _STYLES[index % len(_STYLES)]
-            label = f"{one.run[:6]} {one.identifier} {label if len(panel.lines) > 1 else ''}".rstrip()
+        is_alone = len(runs) == 1
+        style: dict[str, Any] = {
+            "color": _COLOURS[index % len(_COLOURS)] if is_alone else _run_colour(runs, one),
+            "linestyle": "-" if is_alone else _STYLES[index % len(_STYLES)],
+        }
         times, shown = list(one.elapsed), [value / divisor for value in values]
         if kind is Kind.LEVEL:
             style["marker"] = "." if len(values) <= _FEW_SAMPLES else None
         else:
             style["drawstyle"] = "steps-pre"
             times, shown = [0.0, *times], [shown[0], *shown]
-        axes.plot(times, shown, label=label, linewidth=1.4, clip_on=False, **style)
-        if panel.is_filled and len(runs) == 1:
+        axes.plot(times, shown, label=label if one is runs[0] else None, linewidth=1.4, clip_on=False, **style)
+        if panel.is_filled and is_alone:
             step: Literal["pre"] | None = None if kind is Kind.LEVEL else "pre"
             axes.fill_between(times, shown, step=step, color=style["color"], alpha=0.15, linewidth=0)
     axes.set_title(panel.title, loc="left", fontsize=10, fontweight="bold")
@@ -194,7 +194,7 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Sequence[RunLog]) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    if len(drawn) > 1 or len(panel.lines) > 1:
+    if len({label for *_, label, _ in drawn}) > 1:
         axes.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.97), ncols=4)
 
 

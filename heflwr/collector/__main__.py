@@ -1,5 +1,7 @@
 """`python -m heflwr.collector`: serve a collector until SIGTERM or Ctrl-C."""
 
+# ruff: noqa: T201 - a command prints
+
 from __future__ import annotations
 
 import argparse
@@ -14,7 +16,7 @@ from heflwr.collector.app import create_app
 from heflwr.collector.ingest import BODY_BYTES
 from heflwr.collector.store import Store, StoreUnavailable
 
-TOKEN_VARIABLE = "HEFLWR_COLLECTOR_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN_VARIABLE = "HEFLWR_COLLECTOR_TOKEN"
 
 THREADS = 8
 """Requests at a time. Writing is one at a time anyway; these are for readers and for slow networks."""

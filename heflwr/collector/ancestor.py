@@ -34,7 +34,11 @@ def parse_form(body: bytes) -> LineBatch:
     """
     try:
         pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=FIELDS_MAX
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=FIELDS_MAX,
         )
     except ValueError as error:
         raise Refusal(400, "form", f"the body is not a form of at most {FIELDS_MAX} fields: {error}") from error

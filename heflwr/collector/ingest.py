@@ -1,4 +1,4 @@
-"""From the bytes of a request to checked records: sizes, encoding, JSON and every value. Knows neither Flask nor SQL."""
+"""From the bytes of a request to checked records: sizes, encoding, JSON, every value. Knows neither Flask nor SQL."""
 
 from __future__ import annotations
 

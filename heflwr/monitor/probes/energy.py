@@ -35,12 +35,14 @@ class EnergyProbe:
             (Ina3221(sys), Tegrastats(self._interval)),
             (Rapl(sys),),
             (GpuEnergy(),),
-            (Battery(sys),),
         )
         for way in ways:
             if (opened := open_first(way, refusals)) is not None:
                 sources.append(opened[0])
                 texts |= dict.fromkeys(opened[0].meters, opened[1])
+        if not texts.keys() & {_BOARD, PLATFORM} and (battery := open_first((Battery(sys),), refusals)) is not None:
+            sources.append(battery[0])
+            texts[BATTERY] = battery[1]
         if not sources:
             raise refuse(self.group, "this machine has no energy source that can be read", refusals)
         self._parts = {

@@ -150,7 +150,7 @@ class ProcessNetworkProbe:
         self._dumps = self._notices = None
 
     def _look(self) -> None:
-        """Account for everything up to now. Holders first, then sockets, then ends: what closes meanwhile is heard of."""
+        """Account for everything up to now: holders, then sockets, then ends; what closes meanwhile is heard of."""
         held = self._held()
         seen = set()
         for cookie, inode, sent, received in self._sockets():

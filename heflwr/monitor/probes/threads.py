@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 
 from heflwr.monitor.probes.machine import Machine
@@ -49,7 +50,10 @@ class ThreadsProbe:
 
             try:
                 process = psutil.Process(pid)
-                opened = process.num_fds() if hasattr(process, "num_fds") else process.num_handles()
+                if sys.platform == "win32":
+                    opened = process.num_handles()
+                else:
+                    opened = process.num_fds()
                 return process.num_threads(), opened, sum(process.num_ctx_switches())
             except psutil.Error as error:
                 raise OSError(str(error)) from error

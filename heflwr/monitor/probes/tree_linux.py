@@ -18,6 +18,7 @@ import time
 from collections import defaultdict
 from contextlib import suppress
 
+from heflwr.monitor.errors import SourceUnavailable
 from heflwr.monitor.probes.tree import AGENT_MARK, SCAN_SECONDS, ProcessGone
 
 _SCAN_NS = int(SCAN_SECONDS * 0.9e9)
@@ -113,16 +114,16 @@ class LinuxTree:
         except FileNotFoundError as error:
             self.close()
             raise ProcessGone(f"there is no process {self._pid}") from error
-        except BaseException:
+        except OSError as error:
             self.close()
-            raise
+            raise SourceUnavailable(f"cannot look at process {self._pid}: {error}") from error
         with suppress(OSError):
             self._loadavg = os.open(f"{self._proc}/loadavg", os.O_RDONLY | os.O_CLOEXEC)
         # Absent from kernels without CONFIG_PROC_CHILDREN, as on many Jetsons
         self._has_children_files = os.path.exists(f"{self._proc}/{self._pid}/task/{self._pid}/children")
         self._known = {self._pid}
         self._last_pid = b""
-        self._highest_ns = self._base_ns = self._forgiven_ns = 0
+        self._highest_ns = self._base_ns = 0
         self._next_pss_ns = 0
         self._saw_end = False
         try:
@@ -252,8 +253,9 @@ class LinuxTree:
         ours: dict[int, int] = defaultdict(int)
         for member in ended:
             heir = member.parent
-            while heir in gone:
-                heir = gone[heir].parent
+            for _ in ended:  # up to a living one
+                if heir in gone:
+                    heir = gone[heir].parent
             (ours if member.ours else theirs)[heir] += member.cpu_ns + waited[member.pid]
         alive = {member.pid: member for member in self._members if not member.ours}
         for heir in theirs.keys() | ours.keys():

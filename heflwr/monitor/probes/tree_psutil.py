@@ -32,6 +32,7 @@ class PsutilTree:
         self._ended_seconds = 0.0
         self._base_seconds = 0.0
         self._next_scan_ns = 0
+        self._saw_end = False
         self._scan()
         self._base_seconds = self._read_cpu()
 
@@ -45,6 +46,10 @@ class PsutilTree:
         if scan or now_ns >= self._next_scan_ns:
             self._next_scan_ns = now_ns + _SCAN_NS
             self._scan()
+            if self._has_ended():  # its last numbers can still be read, and nothing will change them
+                if self._saw_end and not scan:
+                    raise ProcessGone(f"process {self._pid} has ended")
+                self._saw_end = True
 
     def cpu_ns(self) -> int:
         return int((self._read_cpu() - self._base_seconds) * 1e9)
@@ -59,7 +64,14 @@ class PsutilTree:
     def pids(self) -> list[int]:
         return [process.pid for process in self._members]
 
+    def _has_ended(self) -> bool:
+        """True for a process that only waits for its parent to take note of its end."""
+        with suppress(psutil.Error):
+            return self._root.status() == psutil.STATUS_ZOMBIE
+        return False
+
     def _scan(self) -> None:
+        self.looks += 1
         if not self._root.is_running():
             raise ProcessGone(f"process {self._pid} has ended")
         self._members.setdefault(self._root, 0.0)

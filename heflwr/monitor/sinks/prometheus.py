@@ -90,9 +90,10 @@ class PrometheusSink:
         try:
             endpoint.open()
         except (OSError, UnicodeError) as error:
+            where = f"host {self._host!r}" if self._host else "all interfaces"
             raise SinkUnavailable(
-                f"cannot listen on port {self._port} of {self._host or 'all interfaces'}: {_reason(error)}; choose "
-                "another port (port=0 picks a free one) or another host"
+                f"cannot listen on port {self._port} of {where}: {_reason(error)}; choose another port (port=0 picks a "
+                "free one) or another host"
             ) from error
         self._endpoint = endpoint
         self._bound_port = endpoint.port

@@ -12,8 +12,9 @@ from glob import glob
 
 from heflwr.monitor.errors import SourceUnavailable
 from heflwr.monitor.probes.power.meter import LevelMeter, Meter
-from heflwr.monitor.probes.power.rails import COLUMNS, MISSING, NOT_CONNECTED, describe, find_board, total
+from heflwr.monitor.probes.power.rails import NOT_CONNECTED, describe, find_board, total
 from heflwr.monitor.probes.power.sysfs import read_number, read_word, why
+from heflwr.monitor.sample import MISSING
 
 SHORTEST_NS = 20_000_000
 """Readings are no closer: a rail is one or two I2C transfers of about a millisecond, and the chip averages anyway."""
@@ -78,7 +79,7 @@ def _label(path: str) -> str:
 
 
 class Ina3221:
-    """See `metering.Source`; its parts are the columns of `rails`."""
+    """See `metering.Source`; its parts are those columns of `rails` that the board has."""
 
     needs_polling = True
 
@@ -116,7 +117,7 @@ class Ina3221:
         self._channels = [channel for channel in readable if channel.rail in wanted]
         if not self._channels:
             raise SourceUnavailable(f"INA3221: of {board.name} only {', '.join(sorted(names))} can be read ({refused})")
-        self.meters = {column: LevelMeter() for column in COLUMNS}
+        self.meters = {column: LevelMeter() for column in self._chosen}
         self._next_ns = 0
         return f"INA3221 in sysfs: {describe(self._chosen)}"
 

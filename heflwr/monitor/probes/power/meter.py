@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import NamedTuple, Protocol
 
-MISSING = float("nan")
+from heflwr.monitor.sample import MISSING
 
 
 class Flow(NamedTuple):
@@ -111,6 +111,8 @@ class CounterMeter:
                 if at_ns <= self._at_ns:
                     return
                 self._total += max(0.0, value - self._count)
+            else:
+                self._told_ns = at_ns
             self._count = value
             self._at_ns = at_ns
             self._is_new = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from heflwr.monitor.errors import SourceUnavailable
@@ -69,10 +70,8 @@ class Nvml:
     def close(self) -> None:
         """Give the library back; others in this process may hold it too (it counts)."""
         if self._library is not None:
-            try:
+            with suppress(NvmlFailed):  # lost already
                 self.ask("nvmlShutdown")
-            except NvmlFailed:
-                pass  # lost already
             self._library = None
         self.devices = []
 

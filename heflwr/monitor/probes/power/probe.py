@@ -32,7 +32,9 @@ class PowerProbe:
         board = open_first((Ina3221(sys), Tegrastats(self._interval)), refusals)
         if board is not None:
             source, text = board
-            self._parts: tuple[tuple[str, ...], ...] = tuple((column,) for column in COLUMNS)
+            self._parts: tuple[tuple[str, ...], ...] = tuple(
+                (column,) if column in source.meters else () for column in COLUMNS
+            )
             self._metering = Metering([source], self._interval)
             return text
         return self._open_other(sys, refusals)

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from heflwr.monitor.sample import MISSING
+
 COLUMNS = ("vdd_in", "vdd_cpu_gpu_cv", "vdd_soc")
 """What a board tells, in the metric table's order."""
 
 NOT_CONNECTED = "NC"
 """Name of a sensor channel that nothing is wired to."""
-
-MISSING = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,18 @@ class Board:
         return frozenset(rail for way in self.vdd_in for rail in way) | {*self.vdd_cpu_gpu_cv, *self.vdd_soc}
 
     def choose(self, names: Collection[str]) -> dict[str, tuple[str, ...]]:
-        """Return which of the rails `names` to sum for each column; none where one of them is not there."""
-        ways = {"vdd_in": self.vdd_in, "vdd_cpu_gpu_cv": (self.vdd_cpu_gpu_cv,), "vdd_soc": (self.vdd_soc,)}
-        return {
-            column: next((way for way in ways[column] if way and all(rail in names for rail in way)), ())
-            for column in COLUMNS
-        }
+        """Return which of the rails `names` to sum for each column; a column that lacks one of its rails is left out."""
+        chosen = {}
+        for column, ways in zip(COLUMNS, (self.vdd_in, (self.vdd_cpu_gpu_cv,), (self.vdd_soc,)), strict=True):
+            for way in ways:
+                if column not in chosen and way and all(rail in names for rail in way):
+                    chosen[column] = way
+        return chosen
 
 
 def total(rails: Mapping[str, float], chosen: tuple[str, ...]) -> float:
-    """Return the sum of the chosen rails, mW; NaN where nothing is chosen or one of them has no value."""
-    return sum(rails.get(rail, MISSING) for rail in chosen) if chosen else MISSING
+    """Return the sum of the chosen rails, mW; NaN where one of them has no value."""
+    return sum(rails.get(rail, MISSING) for rail in chosen)
 
 
 _ENERGYMON = "energymon, jetson/JetsonPowerRails.md and README.md"
@@ -105,4 +106,4 @@ def find_board(names: Collection[str]) -> Board | None:
 
 def describe(chosen: Mapping[str, tuple[str, ...]]) -> str:
     """Return in words which rails stand behind which column."""
-    return ", ".join(f"{column} = {' + '.join(rails)}" for column, rails in chosen.items() if rails)
+    return ", ".join(f"{column} = {' + '.join(rails)}" for column, rails in chosen.items())

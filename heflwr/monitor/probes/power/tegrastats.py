@@ -18,7 +18,7 @@ import time
 
 from heflwr.monitor.errors import SourceUnavailable
 from heflwr.monitor.probes.power.meter import LevelMeter, Meter
-from heflwr.monitor.probes.power.rails import COLUMNS, NOT_CONNECTED, describe, find_board, total
+from heflwr.monitor.probes.power.rails import NOT_CONNECTED, describe, find_board, total
 from heflwr.monitor.probes.tree import AGENT_MARK
 
 PROGRAM = "tegrastats"
@@ -56,7 +56,7 @@ def parse(line: str) -> dict[str, float]:
 
 
 class Tegrastats:
-    """See `metering.Source`; its parts are the columns of `rails`."""
+    """See `metering.Source`; its parts are those columns of `rails` that the board has."""
 
     needs_polling = False
 
@@ -70,7 +70,7 @@ class Tegrastats:
         path = shutil.which(PROGRAM)
         if path is None:
             raise SourceUnavailable(f"{PROGRAM}: not on PATH")
-        self.meters = {column: LevelMeter() for column in COLUMNS}
+        self.meters = {}
         self._chosen: dict[str, tuple[str, ...]] = {}
         self._strange: list[str] = []
         self._unknown = ""
@@ -128,6 +128,8 @@ class Tegrastats:
             while line := stream.readline(_LINE_BYTES):
                 self._take(time.monotonic_ns(), line.decode("utf-8", "replace").strip())
         finally:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(_END_SECONDS)
             self._has_ended = True
             self._is_decided.set()
 
@@ -135,13 +137,15 @@ class Tegrastats:
         rails = parse(line)
         if not self._chosen:
             board = find_board(rails)
-            if board is None:
+            chosen = board.choose(rails) if board else {}
+            if not chosen:
                 self._unknown = self._unknown or ", ".join(rails)
                 self._strange = [*self._strange, line][:MUTE_LINES]
                 if len(self._strange) == MUTE_LINES:
                     self._is_decided.set()
                 return
-            self._chosen = board.choose(rails)
+            self.meters = {column: LevelMeter() for column in chosen}
+            self._chosen = chosen
         if rails:
             for column, meter in self.meters.items():
                 meter.add(at_ns, total(rails, self._chosen[column]))
@@ -161,8 +165,6 @@ class Tegrastats:
 
     def _ending(self) -> str:
         """Say how the child came to its end."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(_END_SECONDS)
         code = self._child.returncode
         if code is None:
             return "closed its output"

@@ -1,0 +1,109 @@
+"""A real Prometheus server for tests: started on a free loopback port, asked over its HTTP API, ended."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from programs import need
+from waiting import wait_for
+
+SCRAPE_INTERVAL = "500ms"
+
+
+class PrometheusServer:
+    """Answers questions about what the server has scraped."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self._url}/-/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """Return the instant vector of a PromQL expression: labels and value of each series."""
+        found = self._get("query", query=expression)["result"]
+        return [(series["metric"], float(series["value"][1])) for series in found]
+
+    def value(self, expression: str) -> float:
+        """Return the value of an expression that has exactly one series."""
+        series = self.query(expression)
+        assert len(series) == 1, f"{expression}: {series}"
+        return series[0][1]
+
+    def targets(self) -> dict[str, dict[str, Any]]:
+        """Return what the server says of each scrape target, by job."""
+        return {target["labels"]["job"]: target for target in self._get("targets", state="active")["activeTargets"]}
+
+    def metadata(self, metric: str) -> list[dict[str, Any]]:
+        """Return type, help and unit of a metric, once a target."""
+        found: list[dict[str, Any]] = self._get("targets/metadata", metric=metric)
+        return found
+
+    def _get(self, path: str, **parameters: str) -> Any:
+        url = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+
+def self_signed(folder: Path, *, password: str = "") -> tuple[Path, Path]:
+    """Return a certificate for the loopback address that signs itself, and its key, encrypted if there is a password."""
+    certfile, keyfile = folder / "cert.pem", folder / "key.pem"
+    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -subj /CN=heflwr".split()
+    names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    secret = ["-passout", f"pass:{password}"] if password else ["-nodes"]
+    files = ["-keyout", str(keyfile), "-out", str(certfile)]
+    subprocess.run([need("openssl"), *request, *names, *secret, *files], check=True, capture_output=True)
+    return certfile, keyfile
+
+
+@contextmanager
+def prometheus_server(folder: Path, jobs: Sequence[dict[str, Any]]) -> Iterator[PrometheusServer]:
+    """Run Prometheus with these scrape configurations; skips where the program is missing.
+
+    Args:
+        folder: Where configuration, data and log go.
+        jobs: Entries of `scrape_configs`.
+    """
+    program = need("prometheus")
+    folder.mkdir(parents=True, exist_ok=True)
+    interval = {"scrape_interval": SCRAPE_INTERVAL, "scrape_timeout": SCRAPE_INTERVAL}
+    configuration = {"global": interval, "scrape_configs": list(jobs)}
+    (folder / "prometheus.yml").write_text(json.dumps(configuration))  # JSON is YAML
+    command = [
+        program,
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        "--web.listen-address=127.0.0.1:0",
+    ]
+    log = folder / "prometheus.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        listening = wait_for(
+            lambda: process.poll() is not None or re.search(r'"Listening on" address=(\S+)', log.read_text()),
+            what="a listening Prometheus",
+        )
+        assert not isinstance(listening, bool), f"prometheus ended: {log.read_text()}"
+        server = PrometheusServer(f"http://{listening[1]}")
+        wait_for(server.is_ready, what="a ready Prometheus")
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
