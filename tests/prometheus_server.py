@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,9 @@ from waiting import wait_for
 
 SCRAPE_INTERVAL = "500ms"
 
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens URLs of this machine, whatever proxy the environment names."""
+
 
 class PrometheusServer:
     """Answers questions about what the server has scraped."""
@@ -27,7 +29,7 @@ class PrometheusServer:
 
     def is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self._url}/-/ready", timeout=5) as answer:
+            with DIRECT.open(f"{self._url}/-/ready", timeout=5) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -54,15 +56,15 @@ class PrometheusServer:
 
     def _get(self, path: str, **parameters: str) -> Any:
         url = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with DIRECT.open(url, timeout=10) as answer:
             return json.load(answer)["data"]
 
 
 def self_signed(folder: Path, *, password: str = "") -> tuple[Path, Path]:
-    """Return a certificate for the loopback address that signs itself, and its key, encrypted if there is a password."""
+    """Return a certificate for loopback that signs itself, and its key, encrypted with the password if any."""
     certfile, keyfile = folder / "cert.pem", folder / "key.pem"
-    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -subj /CN=heflwr".split()
-    names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    names = ["-subj", "/CN=heflwr", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
     secret = ["-passout", f"pass:{password}"] if password else ["-nodes"]
     files = ["-keyout", str(keyfile), "-out", str(certfile)]
     subprocess.run([need("openssl"), *request, *names, *secret, *files], check=True, capture_output=True)

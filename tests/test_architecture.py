@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "heflwr.monitor.sample": {"heflwr.monitor.metrics"},
     "heflwr.monitor.summary": {"heflwr.monitor.metrics", "heflwr.monitor.sample"},
     "heflwr.monitor.history": {"heflwr.monitor.metrics", "heflwr.monitor.sample"},
-    "heflwr.monitor.probes": {"heflwr.monitor.errors"},
+    "heflwr.monitor.probes": {"heflwr.monitor.errors", "heflwr.monitor.sample"},
     "heflwr.monitor.sinks": {"heflwr", "heflwr.monitor.errors", "heflwr.monitor.metrics", "heflwr.monitor.sample"},
     "heflwr.monitor.plan": {"heflwr.monitor.metrics", "heflwr.monitor.probes", "heflwr.monitor.sinks"},
     "heflwr.monitor.sampling": {
@@ -51,7 +51,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.monitor.sampling",
     },
     "heflwr.monitor.window": {"heflwr.monitor.metrics", "heflwr.monitor.recording", "heflwr.monitor.summary"},
+    "heflwr.monitor.arguments": set(),
+    "heflwr.monitor.health": set(),
+    "heflwr.monitor.running": set(),
     "heflwr.monitor.monitor": {
+        "heflwr.monitor.arguments",
+        "heflwr.monitor.health",
+        "heflwr.monitor.running",
         "heflwr.monitor.history",
         "heflwr.monitor.metrics",
         "heflwr.monitor.plan",
@@ -63,6 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.monitor.window",
     },
     "heflwr.monitor": {
+        "heflwr.monitor.health",
         "heflwr.monitor.errors",
         "heflwr.monitor.monitor",
         "heflwr.monitor.summary",
@@ -72,7 +79,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "heflwr.monitor.process_monitor": {"heflwr.monitor._facades"},
     "heflwr.monitor.thread_monitor": {"heflwr.monitor._facades"},
     "heflwr.collector": {"heflwr", "heflwr.monitor.metrics", "heflwr.monitor.sample"},
-    "heflwr.cli": {"heflwr", "heflwr.collector", "heflwr.monitor"},
+    "heflwr.cli": {
+        "heflwr",
+        "heflwr.collector",
+        "heflwr.monitor",
+        "heflwr.monitor.metrics",
+        "heflwr.monitor.sample",
+        "heflwr.monitor.sinks",
+    },
 }
 """What each module or folder may import from heflwr, besides what is in its own folder."""
 

@@ -111,28 +111,24 @@ def multiply(seconds: float) -> dict[str, float]:
 def burn_in_children(count: int, seconds: float, *, is_waited: bool = True, from_thread: bool = False) -> float:
     """Fork children that burn and end; return all CPU seconds used, by the children's own account."""
     used = cpu_used()
+    accounts: list[float] = []
+
+    def work() -> None:
+        pipes = [_fork(lambda report: report(burn(seconds)["cpu"])) for _ in range(count)]
+        accounts.extend(float(_read_all(pipe)) for pipe in pipes)
+        with contextlib.suppress(ChildProcessError):  # where nobody waits, the kernel says so once the last has gone
+            for _ in pipes:
+                os.wait()
+
     if not is_waited:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    pipes: list[int] = []
-
-    def fork_all() -> None:
-        for _ in range(count):
-            pipes.append(_fork(lambda report: report(burn(seconds)["cpu"])))
-
     if from_thread:
-        thread = threading.Thread(target=fork_all)
+        thread = threading.Thread(target=work)
         thread.start()
         thread.join()
     else:
-        fork_all()
-    total = sum(float(_read_all(pipe)) for pipe in pipes)
-    if is_waited:
-        for _ in pipes:
-            os.wait()
-    else:
-        with contextlib.suppress(ChildProcessError):
-            os.wait()  # returns when the last one has gone
-    return total + cpu_used() - used
+        work()
+    return sum(accounts) + cpu_used() - used
 
 
 def burn_in_orphan(seconds: float, parent_seconds: float) -> float:
@@ -204,6 +200,7 @@ def fork_idle(count: int) -> int:
 
 
 _sockets: list[socket.socket] = []
+_received: list[int] = []
 
 
 def receive_all(host: str = "127.0.0.1") -> int:
@@ -214,8 +211,8 @@ def receive_all(host: str = "127.0.0.1") -> int:
 
     def swallow(connection: socket.socket) -> None:
         with connection:
-            while connection.recv(MIB):
-                pass
+            while data := connection.recv(MIB):
+                _received.append(len(data))
 
     def accept() -> None:
         while True:
@@ -223,6 +220,11 @@ def receive_all(host: str = "127.0.0.1") -> int:
 
     threading.Thread(target=accept, daemon=True).start()
     return int(server.getsockname()[1])
+
+
+def received() -> int:
+    """Return how many bytes receive_all() has swallowed."""
+    return sum(_received)
 
 
 def connect(host: str, port: int) -> int:

@@ -1,1 +1,1 @@
-"""heflwr's monitors beside a bare floor and other people's monitors, measured in one run: `python -m benchmarks.monitor`."""
+"""heflwr's monitors beside a bare floor and other people's, measured in one run: `python -m benchmarks.monitor`."""

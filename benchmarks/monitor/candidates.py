@@ -172,7 +172,7 @@ class Codecarbon:
         self._stamps: list[float] = []
         stamps = self._stamps
 
-        class Stamped(self._tracker_class):  # type: ignore[misc, name-defined]  # the only place to see a sample being taken
+        class Stamped(self._tracker_class):  # the only place to see a sample being taken
             def _do_measurements(self) -> None:
                 stamps.append(time.time())
                 super()._do_measurements()
@@ -197,22 +197,23 @@ class Codecarbon:
         return self._stamps
 
 
+_SAME_METRICS = {
+    "process.cpu.time": ["user", "system"],
+    "process.memory.usage": None,
+    "system.network.io": ["transmit", "receive"],
+}
+"""OpenTelemetry's names for what heflwr reads by default."""
+
+
 class OpenTelemetry:
     """OpenTelemetry's system metrics, exported to nowhere at the interval."""
 
-    _SAME_METRICS = {
-        "process.cpu.time": ["user", "system"],
-        "process.memory.usage": None,
-        "system.network.io": ["transmit", "receive"],
-    }
-
     def __init__(self, only_the_same: bool) -> None:
-        self._config = self._SAME_METRICS if only_the_same else None
+        self._config = _SAME_METRICS if only_the_same else None
 
     def load(self) -> None:
         from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
-        from opentelemetry.sdk.metrics import MeterProvider
-        from opentelemetry.sdk.metrics import export
+        from opentelemetry.sdk.metrics import MeterProvider, export
 
         self._instrumentor_class, self._provider_class, self._export = SystemMetricsInstrumentor, MeterProvider, export
 
@@ -220,7 +221,7 @@ class OpenTelemetry:
         self._stamps: list[float] = []
         stamps, export = self._stamps, self._export
 
-        class Nowhere(export.MetricExporter):  # type: ignore[misc, name-defined]
+        class Nowhere(export.MetricExporter):
             def export(self, data: object, timeout_millis: float = 0, **kwargs: object) -> object:
                 stamps.append(time.time())
                 return export.MetricExportResult.SUCCESS
@@ -349,9 +350,7 @@ CANDIDATES: dict[str, Entry] = {
         lambda scratch: OpenTelemetry(only_the_same=False),
         module="opentelemetry.instrumentation.system_metrics, opentelemetry.sdk.metrics",
     ),
-    "opentelemetry-same": Entry(
-        "OpenTelemetry, 3 metrics", "peers", lambda scratch: OpenTelemetry(only_the_same=True)
-    ),
+    "opentelemetry-same": Entry("OpenTelemetry, 3 metrics", "peers", lambda scratch: OpenTelemetry(only_the_same=True)),
     "psrecord": Entry("psrecord", "peers", Psrecord),
     "ancestor-thread": Entry(
         "heflwr 0.1.9, thread", "ancestor", lambda scratch: Ancestor("thread", scratch), _ANCESTOR_WARM_SECONDS

@@ -96,8 +96,12 @@ def _period_off(name: str) -> Callable[[Results], float]:
     return lambda results: 100 * abs(median(results["lives"][name]["period 0.01"]) / 0.01 - 1)
 
 
-def _for_both(name: str, unit: str, bound: float, figure: Callable[[str], Callable[[Results], float]], **more: Any) -> list[Goal]:
-    return [Goal(f"{name}, {runner}", unit, bound, figure(f"heflwr-{runner}"), **more) for runner in ("thread", "process")]
+def _for_both(
+    name: str, unit: str, bound: float, figure: Callable[[str], Callable[[Results], float]], **more: Any
+) -> list[Goal]:
+    return [
+        Goal(f"{name}, {runner}", unit, bound, figure(f"heflwr-{runner}"), **more) for runner in ("thread", "process")
+    ]
 
 
 GOALS: tuple[Goal, ...] = (
@@ -110,7 +114,12 @@ GOALS: tuple[Goal, ...] = (
     Goal("CPU at 0.1 s, process", "ms/s", 5.0, _life("heflwr-process", "cpu 0.1")),
     Goal("memory of the agent (PSS)", "MiB", 16.0, _life("heflwr-process", "added_children"), scale=1 / MIB),
     *(
-        Goal(f"slowdown at 1 s beyond the noise, {runner}", "%", 0.0, lambda results, name=f"heflwr-{runner}": slowdown(results, "1", name) - noise(results, "1"))  # type: ignore[misc]
+        Goal(
+            f"slowdown at 1 s beyond the noise, {runner}",
+            "%",
+            0.0,
+            lambda results, name=f"heflwr-{runner}": slowdown(results, "1", name) - noise(results, "1"),
+        )
         for runner in ("thread", "process")
     ),
     *_for_both("slowdown at 0.1 s", "%", 1.0, lambda name: lambda results: slowdown(results, "0.1", name)),
@@ -118,7 +127,9 @@ GOALS: tuple[Goal, ...] = (
     Goal("start(), thread", "ms", 10.0, _latency("heflwr-thread", "start"), scale=1000),
     Goal("start(), process", "ms", 250.0, _latency("heflwr-process", "start"), scale=1000),
     Goal("first sample after the call of start(), thread", "ms", 50.0, _latency("heflwr-thread", "first"), scale=1000),
-    Goal("first sample after the call of start(), process", "ms", 300.0, _latency("heflwr-process", "first"), scale=1000),
+    Goal(
+        "first sample after the call of start(), process", "ms", 300.0, _latency("heflwr-process", "first"), scale=1000
+    ),
     *_for_both("stop()", "ms", 100.0, lambda name: _latency(name, "stop"), scale=1000),
     *_for_both("samples a second at 0.01 s", "1/s", 98.0, lambda name: _life(name, "samples 0.01"), at_least=True),
     *_for_both("mean period at 0.01 s, off by", "%", 0.1, _period_off),

@@ -1,4 +1,4 @@
-"""The measurements, one function each. Candidates always take turns, so that a busy spell of the machine hits all alike."""
+"""The measurements, one function each. Candidates take turns, so that a busy spell of the machine hits all alike."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ Rows = dict[str, dict[str, Any]]
 _SETTLE_SECONDS = 0.3
 """After a candidate was imported, before its idle process is measured."""
 
+_SLOW_SECONDS = 2.0
+"""A candidate that needs longer to warm up lives but once: there are others waiting."""
+
 _CHILDREN = 10
 
 
@@ -29,16 +33,17 @@ class Effort:
     """How long to measure.
 
     Attributes:
-        rounds: Lives of each candidate; peers get as many.
+        rounds: Lives of heflwr, the floor and the psutil loop; of peers one less, of the slowest to warm up one.
         window_seconds: Seconds of a CPU window, an interval (seconds) a key.
         windows: Windows at the interval of one second, all candidates at once.
         reading_rounds: Turns of each kind of reading.
         reading_calls: Readings in a turn.
         import_rounds: Fresh interpreters a candidate.
-        restarts: Starts and stops for the latencies of heflwr (peers a third).
+        restarts: Starts and stops for the latencies (of peers a quarter).
         pairs: Pairs of workload runs with and without heflwr (peers a third).
         work_seconds: Length of one workload run.
         samples: Samples of the made-up long run.
+        patience: Share of the usual waits (to settle, to warm up) that is kept.
     """
 
     rounds: int
@@ -51,11 +56,12 @@ class Effort:
     pairs: int
     work_seconds: float
     samples: int
+    patience: float
 
 
-FULL = Effort(3, {1.0: 8.0, 0.1: 3.0, 0.01: 3.0}, 4, 30, 300, 9, 15, 30, 0.5, 1_000_000)
-QUICK = Effort(1, {1.0: 5.0, 0.1: 2.0, 0.01: 2.0}, 2, 10, 200, 3, 6, 8, 0.25, 200_000)
-SMOKE = Effort(1, {1.0: 1.0, 0.1: 0.4, 0.01: 0.4}, 1, 2, 20, 1, 1, 1, 0.02, 2_000)
+FULL = Effort(3, {1.0: 6.0, 0.1: 3.0, 0.01: 3.0}, 4, 30, 300, 9, 12, 30, 0.4, 1_000_000, 1.0)
+QUICK = Effort(1, {1.0: 4.0, 0.1: 2.0, 0.01: 2.0}, 2, 10, 100, 3, 4, 6, 0.2, 200_000, 1.0)
+SMOKE = Effort(1, {1.0: 0.5, 0.1: 0.3, 0.01: 0.3}, 1, 2, 20, 1, 1, 1, 0.02, 2_000, 0.2)
 
 
 @dataclass
@@ -128,7 +134,9 @@ def measure_together(bench: Bench) -> Rows:
                 alive[name] = watched
             except CandidateFailed as error:
                 bench.note(name, error)
-        for name, seconds in _cpu_rates(alive, _SETTLE_SECONDS, bench.effort.window_seconds[interval]).items():
+        for name, seconds in _cpu_rates(
+            alive, _SETTLE_SECONDS * bench.effort.patience, bench.effort.window_seconds[interval]
+        ).items():
             idle[name] = seconds
         for name, watched in list(alive.items()):
             try:
@@ -136,7 +144,7 @@ def measure_together(bench: Bench) -> Rows:
             except CandidateFailed as error:
                 bench.note(name, error)
                 del alive[name]
-        warm = max(ENTRIES[name].warm_seconds for name in alive)
+        warm = max(ENTRIES[name].warm_seconds for name in alive) * bench.effort.patience
         rows = {name: {"cpu": [], "idle": idle[name]} for name in alive}
         for _ in range(bench.effort.windows):
             for name, rate in _cpu_rates(alive, warm, bench.effort.window_seconds[interval]).items():
@@ -162,8 +170,10 @@ def _cpu_rates(alive: dict[str, Watched], settle: float, seconds: float) -> dict
 def measure_lives(bench: Bench, names: Iterable[str], rounds: int, intervals: Sequence[float]) -> Rows:
     """Whole lives of each candidate, one after the other: start, CPU, samples and memory at each interval, stop."""
     rows: Rows = {}
-    for _ in range(rounds):
+    for turn in range(rounds):
         for name in names:
+            if turn >= _lives_of(name, rounds):
+                continue
             try:
                 life = _live(bench, name, intervals)
             except CandidateFailed as error:
@@ -174,13 +184,20 @@ def measure_lives(bench: Bench, names: Iterable[str], rounds: int, intervals: Se
     return rows
 
 
+def _lives_of(name: str, rounds: int) -> int:
+    entry = ENTRIES[name]
+    if entry.home == "own":
+        return rounds
+    return 1 if entry.warm_seconds > _SLOW_SECONDS else max(1, rounds - 1)
+
+
 def _live(bench: Bench, name: str, intervals: Sequence[float]) -> dict[str, Any]:
     life: dict[str, Any] = {}
-    warm = ENTRIES[name].warm_seconds
+    warm, settle = ENTRIES[name].warm_seconds * bench.effort.patience, _SETTLE_SECONDS * bench.effort.patience
     with bench.watch(name) as watched:
         bare = watched.memory()
         watched.tell("load")
-        idle = _cpu_rates({name: watched}, _SETTLE_SECONDS, 0.5)[name]
+        idle = _cpu_rates({name: watched}, settle, settle)[name]
         for turn, interval in enumerate(intervals):
             watched.tell("start", interval=interval)
             time.sleep(warm)
@@ -204,14 +221,14 @@ def _live(bench: Bench, name: str, intervals: Sequence[float]) -> dict[str, Any]
 
 def _gaps(stamps: list[float], first: float, last: float) -> list[float]:
     within = [stamp for stamp in stamps if first <= stamp <= last]
-    return [later - earlier for earlier, later in zip(within, within[1:], strict=False)]
+    return [later - earlier for earlier, later in pairwise(within)]
 
 
 def measure_latencies(bench: Bench) -> Rows:
     """Seconds that start() and stop() take at an interval of one second, and from start() to the first sample."""
     rows: Rows = {}
     for name in bench.names:
-        restarts = bench.effort.restarts if name.startswith("heflwr") else max(1, bench.effort.restarts // 3)
+        restarts = bench.effort.restarts if ENTRIES[name].home == "own" else max(1, bench.effort.restarts // 4)
         row: dict[str, list[float]] = {"start": [], "stop": [], "first": []}
         try:
             with bench.watch(name) as watched:

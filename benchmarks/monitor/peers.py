@@ -1,4 +1,4 @@
-"""Other people's monitors, in environments of their own below `.bench/`: made when they are missing, kept afterwards."""
+"""Other people's monitors, in environments of their own below `.bench/`: made when missing, kept afterwards."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ def prepare(folder: Path) -> Environments:
         _say(f"installing {_ANCESTOR}")
         if reason := _pip(python, "--no-deps", "--target", str(ancestor), _ANCESTOR):
             absent.append(f"{_ANCESTOR}: not installed ({reason})")
-    return Environments(
-        python, ancestor if (ancestor / "heflwr").is_dir() else None, _versions(python), absent
-    )
+    return Environments(python, ancestor if (ancestor / "heflwr").is_dir() else None, _versions(python), absent)
 
 
 def _imports(python: Path, module: str) -> bool:

@@ -40,7 +40,13 @@ def draw(results: Results, path: Path) -> None:
         figure, axes = plt.subplots(2, 3, figsize=(15, 8.2), dpi=130, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
         lives = results["lives"]
-        _bars(axes[0, 0], "CPU, a sample every 1 s", "ms per second", _column(results["together"], "cpu"), goals=(0.25, 1.0))
+        _bars(
+            axes[0, 0],
+            "CPU, a sample every 1 s",
+            "ms per second",
+            _column(results["together"], "cpu"),
+            goals=(0.25, 1.0),
+        )
         _bars(axes[0, 1], "CPU, a sample every 0.1 s", "ms per second", _column(lives, "cpu 0.1"), goals=(2.0, 5.0))
         _bars(axes[0, 2], "CPU, a sample every 0.01 s", "ms per second", _column(lives, "cpu 0.01"), goals=(20.0,))
         _bars(axes[1, 0], "Memory added, children included", "MiB (PSS)", _memory(lives))
@@ -49,8 +55,8 @@ def draw(results: Results, path: Path) -> None:
         machine = results["machine"]
         figure.suptitle("heflwr and its peers, measured in one run", x=0.01, ha="left", fontsize=15, fontweight="bold")
         figure.supxlabel(
-            f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']}, Python {machine['python']}; medians, "
-            "whiskers: the middle half; logarithmic axes but for the slowdown; dashed: goals for heflwr (thread, process)",
+            f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']}, Python {machine['python']}; "
+            "medians, whiskers: the middle half; logarithmic but for the slowdown; dashed: heflwr's goals",
             fontsize=8.5,
         )
         figure.savefig(path)
@@ -78,7 +84,7 @@ def _start_and_stop(latencies: dict[str, Any]) -> dict[str, list[float]]:
             (start + stop) * 1000 for start, stop in zip(latencies[name]["start"], latencies[name]["stop"], strict=True)
         ]
         for name in CANDIDATES
-        if name in latencies
+        if name in latencies and name != "floor"  # it sleeps through its stop: nobody would use it so
     }
 
 
@@ -91,7 +97,12 @@ def _bars(axes: Axes, title: str, unit: str, columns: dict[str, list[float]], go
         first, third = (max(_BARS_FROM, value) for value in quartiles(columns[name]))
         axes.plot((first, third), (row, row), color=_INK, linewidth=1.1)
         axes.annotate(
-            f"{median(columns[name]):.3g}", (max(middles[row], third), row), (5, 0), textcoords="offset points", va="center"
+            _short(median(columns[name])),
+            (max(middles[row], third), row),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )
     for goal in goals:
         axes.axvline(goal, color=_GOAL, linestyle=(0, (4, 3)), linewidth=1)
@@ -123,6 +134,10 @@ def _label_rows(axes: Axes, names: Sequence[str], title: str, unit: str) -> None
     axes.tick_params(axis="y", length=0)
     if not axes.yaxis_inverted():
         axes.invert_yaxis()
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _colour(name: str) -> str:

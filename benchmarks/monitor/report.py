@@ -37,8 +37,8 @@ def markdown(results: Results) -> str:
         facts = results["million"]
         parts += [
             "## A long run",
-            f"{facts['samples']:.0f} samples: {facts['bytes'] / MIB:.1f} MiB; largest relative error of a mean or total "
-            f"against exact sums: {facts['worst_error']:.1e}.",
+            f"{facts['samples']:.0f} samples: {facts['bytes'] / MIB:.1f} MiB; largest relative error of a mean or "
+            f"total against exact sums: {facts['worst_error']:.1e}.",
         ]
     if results["versions"]:
         parts.append("Peers: " + ", ".join(f"{name} {version}" for name, version in results["versions"].items()) + ".")
@@ -53,7 +53,9 @@ def _goals(results: Results) -> str:
         goal = verdict.goal
         bound = f"{'>=' if goal.at_least else '<='} {goal.bound:g} {goal.unit}".rstrip()
         figure = "-" if verdict.figure is None else f"{_short(verdict.figure)} {goal.unit}".rstrip()
-        verdict_text = "not measured" if verdict.figure is None else "reached" if verdict.is_reached else "**not reached**"
+        verdict_text = (
+            "not measured" if verdict.figure is None else "reached" if verdict.is_reached else "**not reached**"
+        )
         rows.append((goal.name, bound, figure, verdict_text))
     return _table(("goal", "bound", "figure", ""), rows)
 
@@ -116,7 +118,9 @@ def _slowdowns(results: Results) -> str:
                     str(len(row["ratios"])),
                 )
             )
-        rows.append(("(noise: half the spread without a monitor)", f"{interval} s", f"{noise(results, interval):.2f}", ""))
+        rows.append(
+            ("(noise: half the spread without a monitor)", f"{interval} s", f"{noise(results, interval):.2f}", "")
+        )
     return _table(("monitor", "interval", "longer by", "pairs"), rows)
 
 

@@ -11,6 +11,9 @@ from heflwr.monitor.metrics import DEFAULT_GROUPS, GROUPS
 
 __all__ = ["main"]
 
+_HIDDEN = "\0--"
+"""Stands for "--" while argparse looks: it would take one away, and not always ours. No argument can hold a NUL."""
+
 _RUN_HELP = """\
 Run a command and measure it with all its children: CPU, memory, network and whatever else --metrics asks for.
 Its input, output and exit code pass through untouched; a summary follows on stderr."""
@@ -47,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    command = None
-    if words[:1] == ["run"] and "--" in words:  # argparse would eat a second "--", which is the command's
-        at = words.index("--")
-        words, command = words[:at], words[at + 1 :]
+    if words[:1] == ["collector"]:
+        return _collector(words[1:])
+    if words[:1] == ["run"]:
+        words = [_HIDDEN if word == "--" else word for word in words]
     parser = _parser()
     options = parser.parse_args(words)
     if options.subcommand == "plot":
@@ -58,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return plot(options.log, output=options.output, run=options.run, is_all=options.all)
     if options.subcommand == "run":
-        command = [*options.command, *(command or [])]
+        command = ["--" if word == _HIDDEN else word for word in options.command]
+        if options.command[:1] == [_HIDDEN]:
+            del command[0]
         if not command:
             parser.error("nothing to run; write: heflwr run -- COMMAND")
         from heflwr.cli.run import run
@@ -112,7 +117,20 @@ def _parser() -> argparse.ArgumentParser:
     which = plot.add_mutually_exclusive_group()
     which.add_argument("--run", metavar="ID", help="the run to draw, default the newest in the file")
     which.add_argument("--all", action="store_true", help="draw every run in the file")
+
+    subcommands.add_parser("collector", help="take samples from other machines")
     return parser
+
+
+def _collector(words: list[str]) -> int:
+    try:
+        from heflwr.collector.__main__ import main as collect
+    except ModuleNotFoundError as error:
+        if error.name not in ("flask", "waitress"):
+            raise
+        print(f"heflwr: the collector needs {error.name}: pip install 'heflwr[collector]'", file=sys.stderr)
+        return 1
+    return collect(words)
 
 
 def _groups(text: str) -> set[str]:

@@ -22,6 +22,8 @@ LEAST_ROWS = 4
 """On a terminal with fewer rows there is no room for a line of ours."""
 
 _SAVE, _RESTORE, _CLEAR_LINE = "\x1b7", "\x1b8", "\x1b[2K"
+_DOWN, _UP = "\x1bD", "\x1b[1A"
+"""Down scrolls on the last row and keeps the column, which a newline would not."""
 
 
 def can_draw(stream: IO[str]) -> bool:
@@ -75,7 +77,7 @@ class LiveLine:
     def _reserve(self, columns: int, rows: int) -> str:
         """Take the bottom row out of the scrolling region, with the cursor above it wherever it was."""
         self._size = (columns, rows)
-        return f"\n{_SAVE}\x1b[1;{rows - 1}r{_RESTORE}\x1b[1A"
+        return f"{_DOWN}{_UP}{_SAVE}\x1b[1;{rows - 1}r{_RESTORE}"
 
     def _line(self, sample: Sample, span: float) -> Text:
         def value(name: str) -> float:

@@ -18,6 +18,7 @@ from heflwr.monitor.sinks.file import HEADER
 _TEXT_HEADER = f"# {HEADER} "
 _CSV_NAMES = "run,sequence,time,elapsed"
 _STAMPS = ("run", "sequence", "time", "elapsed")
+_UNITLESS = "count"
 _MISSING = float("nan")
 
 
@@ -47,6 +48,11 @@ class RunLog:
         """When the run began, with its zone; None where the header was lost."""
         stamp = self.about.get("started")
         return datetime.fromisoformat(stamp) if isinstance(stamp, str) else None
+
+    @property
+    def when(self) -> str:
+        """When the run began, for people; "" where the header was lost."""
+        return self.started.strftime("%Y-%m-%d %H:%M:%S %z") if self.started else ""
 
     def add(self, elapsed: float, values: dict[str, float]) -> None:
         """Append a sample."""
@@ -105,7 +111,7 @@ class _Reading:
                 self._take_cells(line.rstrip("\n").split(","))
             else:
                 self._take_text(line)
-        except (ValueError, TypeError, KeyError, AttributeError):  # whatever a line can be that is not ours
+        except (ValueError, TypeError, LookupError, AttributeError):  # whatever a line can be that is not ours
             self.bad_lines += 1
 
     def _begin(self, about: dict[str, Any]) -> None:
@@ -143,9 +149,9 @@ class _Reading:
 
 def _text_values(rest: str, units: dict[str, str]) -> Iterator[tuple[str, float]]:
     for part in rest.split("  "):
-        name, number, *_ = part.split(" ")
-        if name not in units:
-            raise ValueError(f"no metric {name!r} in this run")
+        name, number, *unit = part.split(" ")
+        if any(unit) == (units[name] == _UNITLESS):
+            raise ValueError(f"{name} is cut off: its unit is missing")
         yield name, float(number)
 
 

@@ -84,13 +84,13 @@ def run(
             command.abandon()
             _say(str(error))
             return NOT_MEASURED
+        begun = time.monotonic()
         try:
             command.release()
         except CannotRun as error:
             monitor.stop()
             _say(str(error))
             return error.exit_code
-        begun = time.monotonic()
         command.wait()
         seconds = time.monotonic() - begun
         monitor.stop()
@@ -194,7 +194,7 @@ def _print_summary(words: Sequence[str], monitor: Monitor, outcome: Outcome, sec
     lines += [f"  {row[0]:{label}}" + "".join(f"  {cell:>11}" for cell in row[1:]) for row in rows]
     lines += [f"  {group}: {source}" for group, source in health.sources.items()]
     if path is not None:
-        lines.append(f"  {health.samples} samples in {path}; draw them with: heflwr plot {shlex.quote(str(path))}")
+        lines.append(f"  samples ({health.samples}) in {path}; draw them with: heflwr plot {shlex.quote(str(path))}")
     print("\n".join(line.rstrip() for line in lines), file=sys.stderr)
 
 

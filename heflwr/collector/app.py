@@ -58,8 +58,8 @@ def create_app(database: str | os.PathLike[str] | Store, *, token: str | None = 
     """Return the collector as a WSGI application.
 
     Args:
-        database: Path of the SQLite file, created where it does not exist; or a store that is open, and that the
-            caller closes.
+        database: Path of the SQLite file, created where it does not exist; or a store that is open. The caller closes
+            it; `app.extensions["heflwr.collector"]` is the one that a path opened.
         token: Bearer token that every request but /healthz must carry; None asks for none.
 
     Raises:
@@ -74,6 +74,7 @@ def create_app(database: str | os.PathLike[str] | Store, *, token: str | None = 
         store = Store(database)
         store.open()
     app = Flask("heflwr.collector", static_folder=None)
+    app.extensions["heflwr.collector"] = store
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     counters = _Counters(store)
     _add_guard(app, token)

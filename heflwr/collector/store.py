@@ -67,6 +67,11 @@ CREATE INDEX lines_by_time ON lines (time);
 """
 
 
+_OF_RUNS = """AND run_id IN (
+    SELECT id FROM runs WHERE (:identifier IS NULL OR identifier = :identifier) AND (:run IS NULL OR run = :run)
+)"""
+
+
 class StoreUnavailable(RuntimeError):
     """The database cannot be had; the text names it, why not, and the way out."""
 
@@ -200,14 +205,18 @@ class Store:
             limit: Most samples to return.
         """
         found = self._read(
-            "SELECT runs.identifier, runs.run, sequence, time, names, row_values FROM samples"
-            " JOIN runs ON runs.id = run_id JOIN columns ON columns.id = columns_id"
-            " WHERE time BETWEEN :since AND :until",
-            {"runs.identifier": identifier, "runs.run": run},
-            "ORDER BY time DESC, run_id DESC, sequence DESC",
-            since,
-            until,
-            limit,
+            # the newest are picked in an index alone; only then are their values read
+            f"""
+            SELECT runs.identifier, runs.run, samples.sequence, samples.time, names, row_values
+            FROM (
+                SELECT run_id, sequence FROM samples
+                WHERE time BETWEEN :since AND :until {_OF_RUNS if identifier is not None or run is not None else ""}
+                ORDER BY time DESC, run_id DESC, sequence DESC LIMIT :limit
+            ) AS newest
+            JOIN samples USING (run_id, sequence) JOIN runs ON runs.id = run_id JOIN columns ON columns.id = columns_id
+            ORDER BY samples.time DESC, run_id DESC, samples.sequence DESC
+            """,
+            {"identifier": identifier, "run": run, "since": since, "until": until, "limit": limit + 1},
         )
         wanted = set(metrics)
         samples = [
@@ -231,12 +240,9 @@ class Store:
     ) -> tuple[list[dict[str, Any]], bool]:
         """Return the newest log lines that match, oldest first, and whether there are more; arguments as samples()."""
         found = self._read(
-            "SELECT identifier, time, message, fields FROM lines WHERE time BETWEEN :since AND :until",
-            {"identifier": identifier},
-            "ORDER BY time DESC, id DESC",
-            since,
-            until,
-            limit,
+            "SELECT identifier, time, message, fields FROM lines WHERE time BETWEEN :since AND :until"
+            " AND (:identifier IS NULL OR identifier = :identifier) ORDER BY time DESC, id DESC LIMIT :limit",
+            {"identifier": identifier, "since": since, "until": until, "limit": limit + 1},
         )
         lines = [
             {"identifier": who, "time": at, "message": message, "fields": json.loads(fields)}
@@ -246,13 +252,12 @@ class Store:
 
     def clients(self, limit: int) -> tuple[list[dict[str, Any]], bool]:
         """Return who sent samples, the latest to be heard of first, and whether there are more than the limit."""
-        with self._reader() as reader:
-            found = reader.execute(
-                # SQLite takes the bare column `about` from the row that has the maximum: the latest run
-                "SELECT identifier, count(*), sum(samples), min(first), max(last), about, max(received) AS heard"
-                " FROM runs GROUP BY identifier ORDER BY heard DESC LIMIT ?",
-                (limit + 1,),
-            ).fetchall()
+        found = self._read(
+            # SQLite takes the bare column `about` from the row that has the maximum: the latest run
+            "SELECT identifier, count(*), sum(samples), min(first), max(last), about, max(received) AS heard"
+            " FROM runs GROUP BY identifier ORDER BY heard DESC LIMIT :limit",
+            {"limit": limit + 1},
+        )
         names = ("identifier", "runs", "samples", "first", "last", "about", "received")
         clients = [dict(zip(names, row, strict=True)) for row in found[:limit]]
         for client in clients:
@@ -269,8 +274,7 @@ class Store:
 
     def check(self) -> None:
         """Read one value. Raises sqlite3.Error where the database has become unusable."""
-        with self._reader() as reader:
-            reader.execute("SELECT count(*) FROM columns").fetchone()
+        self._read("SELECT count(*) FROM columns", {})
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -286,25 +290,12 @@ class Store:
                     self._writer.execute("ROLLBACK")
                 raise
 
-    @contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
-        reader = sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
-        try:
-            yield reader
-        finally:
-            reader.close()
-
-    def _read(
-        self, select: str, equal: dict[str, str | None], order: str, since: float, until: float, limit: int
-    ) -> list[tuple[Any, ...]]:
-        """Run a query for one row more than the limit; `equal` names the columns that must have a value."""
-        parameters: dict[str, Any] = {"since": since, "until": until, "limit": limit + 1}
-        for number, (column, value) in enumerate(equal.items()):
-            if value is not None:
-                select += f" AND {column} = :equal{number}"
-                parameters[f"equal{number}"] = value
-        with self._reader() as reader:
-            return reader.execute(f"{select} {order} LIMIT :limit", parameters).fetchall()
+    def _read(self, select: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Run a query on a connection of its own: readers never wait for the writer, nor for each other."""
+        with contextlib.closing(
+            sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+        ) as reader:
+            return reader.execute(select, parameters).fetchall()
 
 
 def _run_id(

@@ -124,13 +124,13 @@ class HttpHandler(logging.Handler):
         if not self._is_simple:
             line |= self._about
             line |= {
-                "level": record.levelname,
-                "logger": record.name,
-                "file": record.pathname[-1024:],
+                "level": _text(record.levelname),
+                "logger": _text(record.name),
+                "file": _text(record.pathname),
                 "line": record.lineno,
-                "function": record.funcName or "",
+                "function": _text(record.funcName or ""),
                 "pid": record.process or 0,
-                "thread": record.threadName or "",
+                "thread": _text(record.threadName or ""),
             }
             if record.exc_info and record.exc_info[0] is not None:
                 line["exception"] = _text(_TRACEBACKS.formatException(record.exc_info))

@@ -5,7 +5,8 @@ any sinks and any runner.
 """
 
 from heflwr.monitor.errors import AgentUnavailable, MonitorError, SinkUnavailable, SourceUnavailable
-from heflwr.monitor.monitor import Health, Monitor
+from heflwr.monitor.health import Health
+from heflwr.monitor.monitor import Monitor
 from heflwr.monitor.summary import Aggregate
 from heflwr.monitor.window import Window
 

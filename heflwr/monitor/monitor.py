@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import inspect
-import itertools
-import math
 import os
-import platform
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from heflwr.monitor import arguments, running
+from heflwr.monitor.health import Health
 from heflwr.monitor.history import CAPACITY
 from heflwr.monitor.metrics import GROUPS, Metric, documented, in_groups
 from heflwr.monitor.plan import Plan
@@ -34,46 +31,9 @@ R = TypeVar("R")
 INTERVAL_RANGE = (0.001, 1e9)
 """Seconds. Below, sampling would be a busy loop; above, no clock can wait that long."""
 
-IDENTIFIER_LENGTH = 256
-"""Longest identifier, in characters: it travels with every batch of samples."""
-
 _RUNNERS = ("process", "thread")
 _NETWORKS = ("host", "process")
 _RELATIVES = ("machine", "limit")
-
-_running: set[Monitor] = set()
-"""Monitors between start() and stop(): kept alive, and stopped at exit so that no sample is lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """How the monitoring itself fares.
-
-    Attributes:
-        is_running: Between start() and stop().
-        is_complete: True while nothing ended the run early: stats() and summary() tell the whole story.
-        failure: Why the run ended early, "" if it did not.
-        samples: Samples taken.
-        forgotten: Samples no longer kept (they still count in summary()).
-        missed_ticks: Ticks that fell due while an earlier one, or the machine, was busy.
-        errors: Failed reads and writes, by metric group or sink.
-        last_error: The latest of them.
-        sources: Where each group's numbers come from.
-        sinks: What each sink says of itself.
-        limits: The container's limits: cpu_cores, memory_bytes (None where there is none) and the source.
-    """
-
-    is_running: bool
-    is_complete: bool
-    failure: str
-    samples: int
-    forgotten: int
-    missed_ticks: int
-    errors: dict[str, int]
-    last_error: str
-    sources: dict[str, str]
-    sinks: list[dict[str, Any]]
-    limits: dict[str, Any]
 
 
 class Monitor:
@@ -121,19 +81,19 @@ class Monitor:
             TypeError: A value of the wrong type.
         """
         self._sinks = tuple(sinks)
-        self._interval = _number("interval", interval, *INTERVAL_RANGE)
-        self._runner_name = _choice("runner", runner, _RUNNERS)
-        self._identifier = _identifier(identifier)
-        self._pid = None if pid is None else int(_number("pid", pid, 1, 2**31))
-        self._network = _choice("network", network, _NETWORKS)
+        self._interval = arguments.number("interval", interval, *INTERVAL_RANGE)
+        self._runner_name = arguments.choice("runner", runner, _RUNNERS)
+        self._identifier = arguments.identifier(identifier)
+        self._pid = None if pid is None else int(arguments.number("pid", pid, 1, 2**31))
+        self._network = arguments.choice("network", network, _NETWORKS)
         if isinstance(interfaces, str):
             raise TypeError(
                 f"interfaces must be a list of names, got the string {interfaces!r}; write [{interfaces!r}]"
             )
         self._interfaces = None if interfaces is None else tuple(interfaces)
         self._loopback = bool(loopback)
-        self._relative_to = _choice("relative_to", relative_to, _RELATIVES)
-        self._capacity = int(_number("history", history, 1, 2**40))
+        self._relative_to = arguments.choice("relative_to", relative_to, _RELATIVES)
+        self._capacity = int(arguments.number("history", history, 1, 2**40))
         self._machine = machine or Machine.here()
         self._groups = dict(GROUPS)
         self._lock = threading.RLock()
@@ -207,7 +167,7 @@ class Monitor:
             runner.start(plan, self._recording)
             self._runner = runner
             self._is_running = True
-            _remember(self)
+            running.add(self)
 
     def stop(self) -> None:
         """End the run: one last sample, everything flushed and closed. Never raises; does nothing when not running."""
@@ -215,7 +175,7 @@ class Monitor:
             if not self._is_running or self._runner is None:
                 return
             self._is_running = False
-            _running.discard(self)
+            running.discard(self)
             self._runner.stop()
 
     def stats(self) -> dict[str, list[float]]:
@@ -347,7 +307,7 @@ class Monitor:
         if self._is_running and runner is not None:
             runner.mark(token)
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
         """Forget, in a forked child, the run that belongs to the parent."""
         self._lock = threading.RLock()
         if self._runner is not None:
@@ -365,51 +325,5 @@ def _make_runner(name: str) -> Runner:
     return ProcessRunner()
 
 
-_counter = itertools.count()
-
-
-def _remember(monitor: Monitor) -> None:
-    if next(_counter) == 0:  # the first start() in this process, not the import, sets this up
-        atexit.register(_stop_all)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_abandon_all)
-    _running.add(monitor)
-
-
-def _stop_all() -> None:
-    for monitor in tuple(_running):
-        monitor.stop()
-
-
-def _abandon_all() -> None:
-    for monitor in tuple(_running):
-        monitor._abandon()
-    _running.clear()
-
-
 def _columns(metrics: Sequence[Metric]) -> list[str]:
     return ["sequence", "time", "elapsed", *(metric.name for metric in metrics)]
-
-
-def _number(name: str, value: float, lowest: float, highest: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
-    if math.isnan(value) or not lowest <= value <= highest:
-        raise ValueError(f"{name} must be from {lowest:g} to {highest:g}, got {value!r}")
-    return value
-
-
-def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-    return value
-
-
-def _identifier(value: str | None) -> str:
-    if value is None:
-        return f"{platform.node() or 'client'}-{os.urandom(4).hex()}"
-    if not isinstance(value, str):
-        raise TypeError(f"identifier must be a string, got {value!r} ({type(value).__name__})")
-    if not value or len(value) > IDENTIFIER_LENGTH:
-        raise ValueError(f"identifier must have 1 to {IDENTIFIER_LENGTH} characters, got {len(value)}")
-    return value

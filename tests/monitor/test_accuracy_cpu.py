@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -19,8 +18,11 @@ from heflwr.monitor.probes.machine import Machine
 from heflwr.monitor.probes.tree import AGENT_MARK
 
 CORES = os.cpu_count() or 1
-POINTS = 2.0
-"""Percentage points of the machine that a mean may be off."""
+POINTS = 4.0 / CORES
+"""Percentage points of the machine that a mean may be off: 2 on two cores, the same CPU time on others."""
+
+WORTH = 0.1
+"""CPU seconds that a burn must really have got, on however busy a machine, for its test to say something."""
 
 TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 ROUNDING = 4 * TICK
@@ -48,13 +50,25 @@ def _usage(monitor: Monitor, cpu_seconds: float) -> tuple[float, float]:
     return monitor.summary()["avg_cpu_usage"], 100.0 * cpu_seconds / wall / CORES
 
 
+def _looked(monitor: Monitor) -> float:
+    """Have a sample taken; return the CPU seconds so far."""
+    with monitor.window("look"):
+        pass
+    return _seen(monitor)
+
+
+def _seen(monitor: Monitor) -> float:
+    """Return the CPU seconds so far."""
+    return sum(sample["cpu_seconds"] or 0.0 for sample in monitor.samples())
+
+
 @pytest.mark.parametrize("duty", [0.25, 0.5, 1.0])
 def test_a_burn_in_the_process_itself(runner: str, duty: float) -> None:
     """25, 50 and 100 % of one core are seen as such, of the whole machine."""
     with Monitor(runner=runner, interval=0.1) as monitor:
         truth = burn(1.0, duty)["cpu"]
     measured, true = _usage(monitor, truth)
-    assert true > 40 * duty / CORES
+    assert truth > WORTH
     assert measured == pytest.approx(true, abs=POINTS)
 
 
@@ -70,7 +84,7 @@ def test_a_burn_in_children(runner: str, count: int, duty: float) -> None:
                 each.send("burn", 1.0, duty)
             truth = sum(each.reply()["cpu"] for each in workers) + cpu_used() - before
     measured, true = _usage(monitor, truth)
-    assert true > 30 * duty * min(count, CORES) / CORES
+    assert truth > WORTH
     assert measured == pytest.approx(true, abs=POINTS)
 
 
@@ -78,7 +92,7 @@ def test_a_child_that_lives_between_two_samples_counts_to_the_tick(runner: str, 
     """Born, burning and waited for while nobody looked: its time arrives with its parent's."""
     with Monitor(runner=runner, interval=60, pid=worker.pid) as monitor:
         truth = worker.call("burn_in_children", 2, 0.4)
-    assert truth > 0.2
+    assert truth > WORTH
     assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=ROUNDING + 0.01)
 
 
@@ -91,7 +105,7 @@ def test_children_of_the_monitors_own_process_count_to_the_tick(runner: str) -> 
             os._exit(0)
         os.waitpid(pid, 0)
         truth = cpu_used() - before[0] + cpu_used(resource.RUSAGE_CHILDREN) - before[1]
-    assert truth > 0.2
+    assert truth > WORTH
     assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=ROUNDING + OURS)
 
 
@@ -102,27 +116,23 @@ def test_children_seen_alive_and_waited_for_count_once(runner: str, worker: Work
     assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=ROUNDING + 0.01)
 
 
-def test_a_child_alive_at_stop_counts_up_to_then(runner: str, worker: Worker) -> None:
+def test_a_child_alive_at_stop_counts_up_to_then(runner: str) -> None:
     """The last sample looks once more for children that were born since the look before."""
-    with Monitor(runner=runner, interval=60) as monitor:
-        with Worker() as late:
-            began = time.process_time()
-            truth = late.call("burn", 0.5)["cpu"]
-            start_up = psutil.Process(late.pid).cpu_times()
-            monitor.stop()
-            total = monitor.describe()["cpu_seconds"].total
-            truth = max(truth, start_up.user + start_up.system) + time.process_time() - began
-    assert total == pytest.approx(truth, abs=ROUNDING + OURS)
+    with Monitor(runner=runner, interval=60) as monitor, Worker() as late:
+        own = cpu_used()
+        late.call("burn", 0.5)
+        truth = late.call("cpu_used") + cpu_used() - own
+        monitor.stop()
+    assert truth > WORTH
+    assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=ROUNDING + OURS)
 
 
 def test_a_child_born_in_a_thread_counts(runner: str, worker: Worker) -> None:
     """The kernel lists children by the thread that forked them; all threads are asked."""
     with Monitor(runner=runner, interval=0.1, pid=worker.pid) as monitor:
-        worker.send("burn_in_children", 1, 1.2, {"from_thread": True})
-        time.sleep(0.9)  # long enough for a look at it; it still burns
-        seen = monitor.describe()["cpu_seconds"].total
+        worker.send("burn_in_children", 1, 1.5, {"from_thread": True})
+        wait_for(lambda: _seen(monitor) > WORTH, 1.4, "the time of a child that still burns")
         truth = worker.reply()
-    assert seen > 0.2
     assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=ROUNDING + 0.01)
 
 
@@ -132,7 +142,7 @@ def test_threads_of_a_child_all_count(runner: str, worker: Worker, work: str) ->
     arguments = (1.0, 1.0, 3) if work == "burn" else (1.0,)
     with Monitor(runner=runner, interval=0.1, pid=worker.pid) as monitor:
         truth = worker.call(work, *arguments)["cpu"]
-    assert truth > 0.3
+    assert truth > WORTH
     start_up = 0.3 if work == "multiply" else 0.01  # importing the library counts too, outside of its own account
     total = monitor.describe()["cpu_seconds"].total
     assert truth - 0.01 <= total <= truth + start_up + 0.01
@@ -143,7 +153,7 @@ def test_a_grandchild_whose_parent_ends_first_stays_counted(runner: str, worker:
     with Monitor(runner=runner, interval=0.05, pid=worker.pid) as monitor:
         truth = worker.call("burn_in_orphan", 1.6, 0.8)
     # init waits for the orphan, not the tree: what it used after the last sample of it is lost
-    assert truth > 1.0
+    assert truth > WORTH
     assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=ROUNDING + 0.1)
 
 
@@ -152,43 +162,36 @@ def test_children_that_nobody_waits_for_count_up_to_their_last_sample(runner: st
     with Monitor(runner=runner, interval=0.05, pid=worker.pid) as monitor:
         truth = worker.call("burn_in_children", 2, 1.2, {"is_waited": False})
         truth += worker.call("burn", 0.6)["cpu"]  # would hide the loss of what was counted
-    assert truth > 1.0
+    assert truth > WORTH
     assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=ROUNDING + 0.2)
 
 
 def test_a_child_that_ends_hidden_by_anothers_burn_stays_counted(worker: Worker) -> None:
     """A long time between samples in which one unwaited child ends and the parent burns more than it had."""
-    monitor = Monitor(runner="thread", interval=60, pid=worker.pid)
-    with monitor:
-        worker.send("burn_in_children", 1, 1.2, {"is_waited": False})
-        time.sleep(1.0)
-        with monitor.window("look"):
-            pass
-        first = worker.reply()
-        second = worker.call("burn", 1.5)["cpu"]
-    assert monitor.describe()["cpu_seconds"].total == pytest.approx(first + second, abs=ROUNDING + 0.35)
+    with Monitor(runner="thread", interval=60, pid=worker.pid) as monitor:
+        worker.send("burn_in_children", 1, 1.5, {"is_waited": False})
+        wait_for(lambda: _looked(monitor) > WORTH, 1.4, "the time of a child that still burns")
+        seen = _looked(monitor)
+        worker.reply()
+        burnt = worker.call("burn", 1.5)["cpu"]
+    assert burnt > WORTH
+    assert monitor.describe()["cpu_seconds"].total > seen + burnt - ROUNDING
 
 
 def test_other_agents_of_heflwr_are_not_billed(runner: str) -> None:
-    """A second monitor's child burns CPU to measure; the first monitor's total is the user's alone."""
-    busy = Monitor(runner="process", interval=0.001)
-    monitor = Monitor(runner=runner, interval=0.1)
-    monitor.start()
-    before = cpu_used()
-    busy.start()
-    agent = next(
-        child for child in psutil.Process().children() if AGENT_MARK.decode() in " ".join(child.cmdline()) and
-        child.pid != _agent_of(monitor)
-    )
-    burn(1.2, 0.2)
-    times = agent.cpu_times()
-    truth = cpu_used() - before
-    total = monitor.describe()["cpu_seconds"].total
-    monitor.stop()
-    busy.stop()
-    total = monitor.describe()["cpu_seconds"].total
-    assert times.user + times.system > 0.15
-    assert total == pytest.approx(truth, abs=ROUNDING + OURS)
+    """The children of other monitors burn CPU to measure; a monitor's total is the user's alone."""
+    others = [Monitor(runner="process", interval=0.001) for _ in range(4)]
+    with Monitor(runner=runner, interval=0.1) as monitor, ExitStack() as stack:
+        before = cpu_used()
+        for other in others:
+            stack.enter_context(other)
+        burn(1.2, 0.2)
+        agents = [child for child in psutil.Process().children() if AGENT_MARK.decode() in " ".join(child.cmdline())]
+        spent = sum(sum(agent.cpu_times()[:2]) for agent in agents)
+        monitor.stop()
+        truth = cpu_used() - before
+    assert spent > ROUNDING + OURS
+    assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=ROUNDING + OURS)
 
 
 def test_without_linuxs_files_the_numbers_are_sane(runner: str, worker: Worker) -> None:
@@ -235,16 +238,15 @@ def test_a_recycled_pid_is_not_taken_for_the_watched_process(runner: str) -> Non
     last_pid = "/proc/sys/kernel/ns_last_pid"
     if not os.access(last_pid, os.W_OK):
         pytest.skip("this test hands out a process number again: needs root and a kernel with ns_last_pid")
-    with Worker() as worker:
-        with Monitor(runner=runner, interval=0.05, pid=worker.pid) as monitor:
-            truth = worker.call("burn", 0.2)["cpu"]
-            worker.kill()
-            newcomer = _fork_with_number(worker.pid, last_pid)
-            try:
-                wait_for(lambda: monitor.failure, 5.0, "the failure")
-            finally:
-                os.kill(newcomer, signal.SIGKILL)
-                os.waitpid(newcomer, 0)
+    with Worker() as worker, Monitor(runner=runner, interval=0.05, pid=worker.pid) as monitor:
+        truth = worker.call("burn", 0.2)["cpu"]
+        worker.kill()
+        newcomer = _fork_with_number(worker.pid, last_pid)
+        try:
+            wait_for(lambda: monitor.failure, 5.0, "the failure")
+        finally:
+            os.kill(newcomer, signal.SIGKILL)
+            os.waitpid(newcomer, 0)
     assert "has ended" in monitor.failure
     assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=ROUNDING + 0.1)
 
@@ -262,13 +264,3 @@ def _fork_with_number(number: int, last_pid: str) -> int:
             return pid
         os.waitpid(pid, 0)
     pytest.skip(f"another process took the number {number} each time")
-
-
-def _agent_of(monitor: Monitor) -> int:
-    """Return the pid of the monitor's own agent: the one that was there first; 0 for a thread."""
-    ours = [
-        child
-        for child in psutil.Process().children()
-        if AGENT_MARK.decode() in " ".join(child.cmdline())
-    ]
-    return min(ours, key=lambda child: child.create_time()).pid if len(ours) > 1 else 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-import urllib.request
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from programs import need
+from prometheus_server import DIRECT
 
 from heflwr.monitor.metrics import METRICS
 from heflwr.monitor.sample import Run, Sample
@@ -76,7 +77,7 @@ def everything() -> str:
     sink.open(run)
     try:
         sink.write(Sample(0, 1.7e9, 0.02, tuple(float(value) for value in range(1, len(METRICS) + 1))))
-        with urllib.request.urlopen(sink.facts()["url"], timeout=10) as answer:
+        with DIRECT.open(sink.facts()["url"], timeout=10) as answer:
             return answer.read().decode()
     finally:
         sink.close()
@@ -127,6 +128,35 @@ def test_a_sum_over_a_metric_counts_nothing_twice(everything: str) -> None:
         "heflwr_component_energy_joules_total": components,
         "heflwr_system_energy_joules_total": {""},
     }
+
+
+DOCS = (Path(__file__).parents[2] / "docs" / "prometheus.md").read_text()
+
+
+def test_the_documentation_lists_every_metric_and_no_other(everything: str) -> None:
+    """Name, labels and type of each row of the table are what is exposed."""
+    rows = re.findall(r"^\| `(\w+)(?:\{([\w,]+)\})?` \| (\w+) \|", DOCS, re.M)
+    documented = {(name, kind): set(labels.split(",")) - {""} for name, labels, kind in rows}
+    types = re.findall(r"^# TYPE (\w+) (\w+)$", everything, re.M)
+    exposed = {
+        (name, kind): set(re.findall(r'(\w+)="', "".join(re.findall(rf"^{name}{{(.*)}}", everything, re.M))))
+        for name, kind in types
+    }
+    assert documented == exposed
+    assert len(rows) == len(types)
+
+
+def test_the_documented_scrape_configurations_are_valid(tmp_path: Path) -> None:
+    """`promtool check config` takes each of them."""
+    configurations = re.findall(r"```yaml\n(.*?)```", DOCS, re.S)
+    assert len(configurations) == 2
+    for name in ("ca.pem", "scrape_password"):
+        (tmp_path / name).touch()
+    for configuration in configurations:
+        (tmp_path / "prometheus.yml").write_text(configuration)
+        command = [need("promtool"), "check", "config", str(tmp_path / "prometheus.yml")]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr
 
 
 GOOD = "# HELP heflwr_a_bytes_total Bytes.\n# TYPE heflwr_a_bytes_total counter\nheflwr_a_bytes_total 1.0\n"

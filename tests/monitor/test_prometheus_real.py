@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ from heflwr.monitor.metrics import GROUPS, Kind, in_groups
 
 EVERYWHERE = {"cpu", "memory", "network", "disk", "threads"}
 """The groups that every Linux machine has."""
+
+DOCS = (Path(__file__).parents[2] / "docs" / "prometheus.md").read_text()
 
 IDENTIFIER = 'client "7"\n\\ é 日本'
 
@@ -85,8 +88,7 @@ def scraped(server: PrometheusServer, jobs: set[str], times: int) -> bool:
 
 
 def test_prometheus_answers_a_query_for_each_metric_of_both_variants(tmp_path: Path) -> None:
-    """A real server scrapes a live training run, knows every metric of the groups that are on, and its rate() of CPU
-    seconds is what the run really burnt."""
+    """A real server scrapes a live training run: it knows every metric that is on, and its rate() is the real burn."""
     metrics = in_groups({group: group in EVERYWHERE for group in GROUPS})
     expected = ALWAYS | {
         metric.prometheus.name + ("_total" if metric.kind is Kind.DELTA else "")
@@ -106,6 +108,9 @@ def test_prometheus_answers_a_query_for_each_metric_of_both_variants(tmp_path: P
             assert known == expected
             units = {entry["unit"] for entry in server.metadata("heflwr_cpu_seconds")}
             assert units == {"seconds"}  # told by OpenMetrics only
+            for expression in re.findall(r"```promql\n(.*?)\n```", DOCS, re.S):
+                is_everywhere = not re.search("energy|timestamp", expression)  # power is off, and nobody is late
+                assert bool(server.query(expression)) is is_everywhere, expression
             now = time.time()
             rates = {name: server.value(f'rate(heflwr_cpu_seconds_total{{job="{name}"}}[4s])') for name in jobs}
             shares = {name: server.value(f'avg_over_time(heflwr_cpu_usage_ratio{{job="{name}"}}[4s])') for name in jobs}

@@ -39,7 +39,8 @@ def read_limits(machine: Machine, pid: int) -> Limits:
     memory: list[int] = []
     versions: set[str] = set()
     for line in lines:
-        hierarchy, controllers, path = line.split(":", 2)
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
         version = "v2" if hierarchy == "0" and not controllers else "v1"
         if version == "v2":
             bases = [root, root / "unified"]
@@ -62,22 +63,26 @@ def _up(base: Path, path: str) -> list[Path]:
 
 
 def _quota_v2(folder: Path) -> list[float]:
-    words = _words(folder / "cpu.max")
-    return [int(words[0]) / int(words[1])] if len(words) == 2 and words[0] != "max" else []
+    return _ratio(_numbers(folder / "cpu.max"))
 
 
 def _quota_v1(folder: Path) -> list[float]:
-    quota, period = _words(folder / "cpu.cfs_quota_us"), _words(folder / "cpu.cfs_period_us")
-    return [int(quota[0]) / int(period[0])] if quota and period and int(quota[0]) > 0 else []
+    return _ratio(_numbers(folder / "cpu.cfs_quota_us") + _numbers(folder / "cpu.cfs_period_us"))
+
+
+def _ratio(quota_and_period: list[int]) -> list[float]:
+    if len(quota_and_period) != 2 or min(quota_and_period) <= 0:  # v1 writes no limit as -1
+        return []
+    return [quota_and_period[0] / quota_and_period[1]]
 
 
 def _memory(file: Path) -> list[int]:
-    words = _words(file)
-    return [int(words[0])] if words and words[0] != "max" and int(words[0]) < _UNLIMITED_BYTES else []
+    return [number for number in _numbers(file)[:1] if number < _UNLIMITED_BYTES]
 
 
-def _words(file: Path) -> list[str]:
+def _numbers(file: Path) -> list[int]:
+    """Return the numbers in a file; none where it is absent or says "max" or anything else."""
     try:
-        return file.read_text().split()
-    except OSError:
+        return [int(word) for word in file.read_text().split()]
+    except (OSError, ValueError):
         return []

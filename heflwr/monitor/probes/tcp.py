@@ -48,7 +48,8 @@ _REQUEST = struct.Struct("=BBBBI48x")  # inet_diag_req_v2: family, protocol, ext
 _MESSAGE = struct.Struct("=BBxx4x16s16s4xQ16xI")  # inet_diag_msg: family, state, source, destination, cookie, inode
 _ATTRIBUTE = struct.Struct("=HH")  # nlattr: length, type
 _ACKED_RECEIVED = struct.Struct("=120xQQ")  # tcp_info: tcpi_bytes_acked, tcpi_bytes_received (Linux 4.1)
-_SENT_AGAIN = struct.Struct("=200xQQ")  # tcp_info: tcpi_bytes_sent, tcpi_bytes_retrans (Linux 4.19)
+_UNSENT_SENT_AGAIN = struct.Struct("=144xI52xQQ")  # and tcpi_notsent_bytes, tcpi_bytes_sent, tcpi_bytes_retrans (4.19)
+_CLOSED_HERE = frozenset((4, 9, 11))  # FIN_WAIT1, LAST_ACK, CLOSING: the end of the stream waits behind unsent bytes
 _STATES = sum(1 << state for state in (1, 2, 3, 4, 5, 8, 9, 11))  # all but TIME_WAIT, CLOSE and LISTEN: they carry none
 
 
@@ -72,8 +73,9 @@ class _Connection:
 class ProcessNetworkProbe:
     """Fills network_bytes_sent and network_bytes_recv with the process tree's own TCP traffic.
 
-    Bytes are TCP payload, each counted once: no headers, no retransmissions. Sent means handed to the network
-    (tcpi_bytes_sent - tcpi_bytes_retrans), or acknowledged by the peer on kernels before 4.19.
+    Bytes are TCP payload, each counted once: no headers, no retransmissions. Sent means written by the process
+    (tcpi_bytes_sent - tcpi_bytes_retrans + tcpi_notsent_bytes), or acknowledged by the peer on kernels before 4.19.
+    The end of a stream counts as one byte received.
     """
 
     group = "network"
@@ -170,8 +172,8 @@ class ProcessNetworkProbe:
 
     def _account(self, connection: _Connection, sent: int, received: int, *, is_ours: bool) -> None:
         if is_ours:
-            self._sent += sent - connection.sent if sent >= connection.sent else sent  # a socket that connected anew
-            self._received += received - connection.received if received >= connection.received else received
+            self._sent += max(0, sent - connection.sent)  # falls when it is reset with bytes unsent
+            self._received += max(0, received - connection.received)
         connection.sent, connection.received = sent, received
 
     def _held(self) -> set[int]:
@@ -212,7 +214,7 @@ class ProcessNetworkProbe:
                         yield found
 
     def _parse(self, message: memoryview) -> tuple[int, int, int, int] | None:
-        family, _, source, destination, cookie, inode = _MESSAGE.unpack_from(message)
+        family, state, source, destination, cookie, inode = _MESSAGE.unpack_from(message)
         if not self._loopback and _is_local(family, source, destination):
             return None
         at = _MESSAGE.size
@@ -220,9 +222,9 @@ class ProcessNetworkProbe:
             length, kind = _ATTRIBUTE.unpack_from(message, at)
             if kind == _INET_DIAG_INFO:
                 sent, received = _ACKED_RECEIVED.unpack_from(message, at + _ATTRIBUTE.size)
-                if length >= _ATTRIBUTE.size + _SENT_AGAIN.size:
-                    once, again = _SENT_AGAIN.unpack_from(message, at + _ATTRIBUTE.size)
-                    sent = once - again
+                if length >= _ATTRIBUTE.size + _UNSENT_SENT_AGAIN.size:
+                    unsent, all_sent, again = _UNSENT_SENT_AGAIN.unpack_from(message, at + _ATTRIBUTE.size)
+                    sent = all_sent - again + max(0, unsent - (state in _CLOSED_HERE))
                 return cookie, inode, sent, received
             at += max(_ATTRIBUTE.size, length + 3 & ~3)
         return None

@@ -119,8 +119,9 @@ class Endpoint:
         """Free the port, cut every connection, end every thread."""
         until = time.monotonic() + CLOSE_SECONDS
         _open.discard(self)
-        self._mouth.close()
+        self._mouth.send(b"!")  # closing it would not do: a child may have inherited it
         self._thread.join(CLOSE_SECONDS)
+        self._mouth.close()
         with self._lock:
             connections = tuple(self._connections)
         for connection in connections:
@@ -147,7 +148,7 @@ class Endpoint:
                 self._selector.select(PAUSE_SECONDS)  # hears close()
                 self._selector.register(self._listener, selectors.EVENT_READ)
         with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # a forked child may hold it open: end the listening itself
+            self._listener.shutdown(socket.SHUT_RDWR)  # whoever else holds it open: nobody listens any more
         self._listener.close()
         self._selector.close()
         self._ear.close()

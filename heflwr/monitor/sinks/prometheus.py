@@ -117,7 +117,7 @@ class PrometheusSink:
 
     def _url(self) -> str:
         """Return where this machine itself finds the metrics."""
-        host = "localhost" if self._host in ("", "0.0.0.0", "::") else self._host
+        host = {"": "localhost", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
         host = f"[{host}]" if ":" in host else host
         return f"{'http' if self._certfile is None else 'https'}://{host}:{self._bound_port}{PATH}"
 

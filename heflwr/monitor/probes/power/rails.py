@@ -44,7 +44,7 @@ class Board:
         return frozenset(rail for way in self.vdd_in for rail in way) | {*self.vdd_cpu_gpu_cv, *self.vdd_soc}
 
     def choose(self, names: Collection[str]) -> dict[str, tuple[str, ...]]:
-        """Return which of the rails `names` to sum for each column; a column that lacks one of its rails is left out."""
+        """Return which of the rails `names` to sum for each column; one that lacks any of its rails is left out."""
         chosen = {}
         for column, ways in zip(COLUMNS, (self.vdd_in, (self.vdd_cpu_gpu_cv,), (self.vdd_soc,)), strict=True):
             for way in ways:
