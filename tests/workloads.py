@@ -167,7 +167,6 @@ def _read_all(pipe: int) -> bytes:
 
 
 _held: list[bytearray] = []
-_children: list[int] = []
 
 
 def hold(mib: int) -> int:
@@ -185,17 +184,20 @@ def resident() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def fork_idle(count: int) -> int:
-    """Fork children that share all memory and do nothing until killed with us."""
+def fork_idle(count: int, *, rewrite_after: float | None = None) -> int:
+    """Fork children that share all memory and end with us; they may write to all of it after some seconds."""
     import ctypes
 
     for _ in range(count):
-        pid = os.fork()
-        if pid == 0:
+        if os.fork() == 0:
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: ends when we do
+            if rewrite_after is not None:
+                time.sleep(rewrite_after)
+                for block in _held:
+                    for at in range(0, len(block), 4096):
+                        block[at] = 2
             while True:
                 signal.pause()
-        _children.append(pid)
     return count
 
 
@@ -245,6 +247,15 @@ def transmit(number: int, size: int) -> int:
 def disconnect(number: int) -> None:
     """Close a connection."""
     _sockets[number].close()
+
+
+def adopt(path: str) -> int:
+    """Take over a connection that another process hands us through a Unix socket; return its number."""
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.connect(path)
+        _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+    _sockets.append(socket.socket(fileno=descriptors[0]))
+    return len(_sockets) - 1
 
 
 def transmit_in_child(number: int, size: int) -> int:

@@ -30,7 +30,7 @@ class Recording:
     def __init__(self, metrics: Sequence[Metric], capacity: int) -> None:
         self.metrics = tuple(metrics)
         self.report = Report()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler of the user may ask while its thread is asking
         self._history = History(metrics, capacity)
         self._total = Accumulator(metrics)
         self._waiting: list[Sample] = []

@@ -233,6 +233,18 @@ def test_an_unreaped_process_has_its_last_sample_at_stop(runner: str, worker: Wo
     assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=ROUNDING)
 
 
+@pytest.mark.parametrize("machine", [None, Machine(proc=None, sys=None)], ids=["files", "psutil"])
+def test_a_process_that_ends_unreaped_has_one_more_sample(runner: str, worker: Worker, machine: Machine | None) -> None:
+    """While its parent has taken no note of its end, what it used last can still be read, and is."""
+    with Monitor(runner=runner, interval=0.7, pid=worker.pid, machine=machine) as monitor:
+        wait_for(lambda: monitor.health.samples)
+        truth = worker.call("burn", 0.3)["cpu"]
+        worker.kill(reap=False)
+        wait_for(lambda: monitor.failure, 5.0, "the failure")
+    assert truth > WORTH
+    assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=ROUNDING)
+
+
 def test_a_recycled_pid_is_not_taken_for_the_watched_process(runner: str) -> None:
     """The number is given to a new process at once; the run ends all the same, and the newcomer is not billed."""
     last_pid = "/proc/sys/kernel/ns_last_pid"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,6 +133,26 @@ def test_a_socket_shared_by_a_fork_counts_once(runner: str, worker: Worker, rece
     with watch(worker, runner, interval=0.02) as monitor:
         assert worker.call("transmit_in_child", number, 64 * MIB)
     assert totals(monitor) == (64 * MIB, 0)
+
+
+def test_a_connection_taken_over_counts_from_start_at_the_earliest(
+    runner: str, worker: Worker, receiver: Worker, tmp_path: Path
+) -> None:
+    """Another process hands it over, after start(); what it had carried before is not billed."""
+    path = str(tmp_path / "channel")
+    with (
+        socket.create_connection(("127.0.0.1", receiver.call("receive_all"))) as connection,
+        socket.socket(socket.AF_UNIX) as channel,
+    ):
+        connection.sendall(bytes(3 * MIB))
+        channel.bind(path)
+        channel.listen()
+        with watch(worker, runner) as monitor:
+            worker.send("adopt", path)
+            with channel.accept()[0] as hand:
+                socket.send_fds(hand, [b"."], [connection.fileno()])
+            worker.call("transmit", worker.reply(), 2 * MIB)
+    assert totals(monitor) == (2 * MIB, 0)
 
 
 def test_the_connections_of_children_count(runner: str, receiver: Worker) -> None:

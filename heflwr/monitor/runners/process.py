@@ -53,7 +53,7 @@ class ProcessRunner:
         self._recording = recording
         self._ready = threading.Event()
         self._synced = threading.Event()
-        self._write_lock = threading.Lock()
+        self._write_lock = threading.RLock()
         self._token = 0
         self._refusal: MonitorError | None = None
         self._is_ready = self._said_bye = self._is_stopping = False
@@ -109,7 +109,7 @@ class ProcessRunner:
             self._synced.wait(SYNC_SECONDS)
 
     def abandon(self) -> None:
-        self._write_lock = threading.Lock()  # a thread that did not come along may hold the old one
+        self._write_lock = threading.RLock()  # a thread that did not come along may hold the old one
         self._close_pipes()
         self._agent.returncode = 0  # not our child: nothing to wait for, nothing to warn of
 
