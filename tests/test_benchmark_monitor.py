@@ -41,8 +41,11 @@ def test_every_goal_has_a_figure(results: dict[str, Any]) -> None:
     """Each goal stands beside what was measured, and says whether it was reached."""
     assert len(results["goals"]) > 20
     for goal in results["goals"]:
-        assert math.isfinite(goal["figure"]), goal
-        assert isinstance(goal["is_reached"], bool)
+        if "long run" in goal["goal"]:
+            assert goal["outcome"] == "not measured"  # it takes a million samples
+        else:
+            assert math.isfinite(goal["figure"]), goal
+            assert goal["outcome"] in ("reached", "not reached", "undecided")
 
 
 def test_a_reading_costs_something(results: dict[str, Any]) -> None:

@@ -275,6 +275,19 @@ def spend_and_close(host: str, port: int, size: int) -> int:
     return size
 
 
+def switch(times: int) -> int:
+    """Have a thread give up the CPU so many times, and end."""
+
+    def work() -> None:
+        for _ in range(times):
+            time.sleep(0.0001)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return times
+
+
 def write_file(path: str, size: int) -> int:
     """Write a file through to the disk."""
     with open(path, "wb") as file:

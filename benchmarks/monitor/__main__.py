@@ -147,7 +147,7 @@ def _measure(effort: Effort, preset: str, environments: Environments, scratch: P
             "unit": verdict.goal.unit,
             "bound": verdict.goal.bound,
             "figure": verdict.figure,
-            "is_reached": verdict.is_reached,
+            "outcome": verdict.outcome,
         }
         for verdict in judge(results)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from .candidates import ENTRIES
-from .goals import MIB, Results, judge, median, noise, quartiles, slowdown
+from .goals import MIB, Results, judge, median, noise, quartiles, slowdown, uncertainty
 
 _INTERVALS = ("1", "0.1", "0.01")
 
@@ -19,7 +19,8 @@ def markdown(results: Results) -> str:
         f"Python {machine['python']}; {settings['preset']} run of {results['seconds']:.0f} s. "
         f"The machine was {machine['busy_percent']:.0f} % busy meanwhile (this run included), "
         f"{machine['stolen_percent']:.1f} % stolen by its host.",
-        "Medians; in brackets the middle half (first to third quartile), where there are several values.",
+        "Medians; in brackets the middle half (first to third quartile), where there are several values. "
+        "A goal is undecided where the machine was too noisy to tell.",
         "## Goals",
         _goals(results),
         "## One reading of CPU, memory and network (CPU microseconds a call, hot loop)",
@@ -53,10 +54,8 @@ def _goals(results: Results) -> str:
         goal = verdict.goal
         bound = f"{'>=' if goal.at_least else '<='} {goal.bound:g} {goal.unit}".rstrip()
         figure = "-" if verdict.figure is None else f"{_short(verdict.figure)} {goal.unit}".rstrip()
-        verdict_text = (
-            "not measured" if verdict.figure is None else "reached" if verdict.is_reached else "**not reached**"
-        )
-        rows.append((goal.name, bound, figure, verdict_text))
+        outcome = f"**{verdict.outcome}**" if verdict.outcome == "not reached" else verdict.outcome
+        rows.append((goal.name, bound, figure, outcome))
     return _table(("goal", "bound", "figure", ""), rows)
 
 
@@ -115,13 +114,14 @@ def _slowdowns(results: Results) -> str:
                     ENTRIES[name].label,
                     f"{interval} s",
                     f"{slowdown(results, interval, name):+.2f} ({first:+.2f} to {third:+.2f})",
+                    f"{uncertainty(results, interval, name):.2f}" if len(row["ratios"]) > 1 else "-",
                     str(len(row["ratios"])),
                 )
             )
         rows.append(
-            ("(noise: half the spread without a monitor)", f"{interval} s", f"{noise(results, interval):.2f}", "")
+            ("(noise: half the spread without a monitor)", f"{interval} s", f"{noise(results, interval):.2f}", "", "")
         )
-    return _table(("monitor", "interval", "longer by", "pairs"), rows)
+    return _table(("monitor", "interval", "longer by", "median +-", "pairs"), rows)
 
 
 def _by_candidate(results: Results, heads: Sequence[str], cells: Callable[[str], list[str]]) -> str:

@@ -314,6 +314,93 @@ def test_the_spool_of_a_living_run_is_left_alone(tmp_path: Path) -> None:
             assert second.facts()["waiting"] == 1
 
 
+OTHER_PROCESS = """
+import os, sys
+from heflwr.monitor.metrics import METRICS
+from heflwr.monitor.sample import Run, Sample
+from heflwr.monitor.sinks.remote import RemoteSink
+sink = RemoteSink(sys.argv[1], spool=sys.argv[2], flush_seconds=0)
+sink.open(Run("other", "other", 1, 1.0, 1.0, METRICS[:2]))
+sink.write(Sample(0, 1.7e9, 0.0, (1.0, 2.0)))
+child = os.fork() if sys.argv[3] == "fork" else -1
+if child != 0:
+    print("ready", flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("how", ["plain", "fork"])
+def test_the_spool_of_another_process_is_taken_over_when_it_ends(tmp_path: Path, how: str) -> None:
+    """A living process's spool is its own; a killed one's is a leftover, even if a child that it forked lives."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-c", OTHER_PROCESS, address, os.fspath(tmp_path), how]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        for name, waiting in (("alive", 1), ("killed", 3)):
+            if name == "killed":
+                other.kill()
+                other.wait()
+            with Sending(address, name, spool=tmp_path, flush_seconds=0.0) as sink:
+                sink.write(sample(0))
+                wait_until(lambda sink=sink: sink.facts()["last_error"])
+                assert sink.facts()["waiting"] == waiting  # its own, and then those of "alive" and of the other too
+
+
+def test_what_was_acknowledged_is_not_sent_again(tmp_path: Path) -> None:
+    """The next run goes on behind the last row that the collector took."""
+    received: list[int] = []
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        rows = [row[0] for row in rows_of(body, dict(handler.headers))]
+        if len(rows) > 10:
+            reply(handler, 413)
+        elif rows[0] >= 20 and len(received) == 20:
+            received.append(-1)  # from here on down, until the next run
+            reply(handler, 500)
+        elif -1 in received and not mended:
+            reply(handler, 500)
+        else:
+            received.extend(rows)
+            accept(handler, body)
+
+    mended = False
+    with FaultyServer(answer) as server:
+        with Sending(server.address, "first", spool=tmp_path, flush_seconds=0.2) as sink:
+            for sequence in range(40):
+                sink.write(sample(sequence))
+            wait_until(lambda: -1 in received)
+        taken = sink.facts()["sent"]
+        assert taken == received.index(-1) > 0
+        mended = True
+        with Sending(server.address, "second", spool=tmp_path) as sink:
+            wait_until(lambda: sink.facts()["sent"] == 40 - taken)
+    assert [sequence for sequence in received if sequence >= 0] == list(range(40))
+
+
+def test_rows_that_made_room_are_not_forgotten_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the oldest rows go while they are being sent, their acknowledgement takes no newer ones along."""
+    monkeypatch.setattr(_outbox, "OUTBOX_ROWS", 10)
+    monkeypatch.setattr(_spool, "SEGMENT_BYTES", 50)
+    monkeypatch.setattr(_spool, "SPOOL_SEGMENTS", 2)
+    memory = _outbox.MemoryOutbox("/log", "{}")
+    spool = _spool.Spool.begin(tmp_path, "run", "/log", "{}")
+    for outbox in (memory, spool):
+        for sequence in range(10):
+            outbox.append(f"[{sequence}]")
+        batch = outbox.peek(5)
+        assert batch is not None
+        for sequence in range(10, 30):
+            outbox.append(f"[{sequence}]")
+        before = outbox.waiting
+        outbox.forget(batch)
+        assert outbox.waiting == before
+        assert outbox.waiting + outbox.dropped == 30
+        outbox.close()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -373,7 +460,9 @@ def _small_files() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_small_files")
 def test_a_full_disk_is_replaced_by_memory(tmp_path: Path) -> None:
-    """Rows that do not fit on the disk wait in memory; each arrives once, and in whole."""
+    """Rows that do not fit on the disk wait in memory, until it has room again; each arrives once, and in whole."""
+    import resource
+
     received: list[int] = []
     mended = False
 
@@ -390,9 +479,13 @@ def test_a_full_disk_is_replaced_by_memory(tmp_path: Path) -> None:
         told = sink.facts()
         assert told["waiting"] == 300
         assert 0 < told["spooled"] < 300
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        for sequence in range(300, 320):
+            sink.write(sample(sequence))
+        assert sink.facts()["spooled"] == told["spooled"] + 20
         mended = True
-        wait_until(lambda: sink.facts()["sent"] == 300)
-    assert sorted(received) == list(range(300))
+        wait_until(lambda: sink.facts()["sent"] == 320)
+    assert sorted(received) == list(range(320))
 
 
 def test_a_missing_value_is_null_and_a_count_is_an_integer() -> None:

@@ -135,10 +135,10 @@ def test_a_socket_shared_by_a_fork_counts_once(runner: str, worker: Worker, rece
     assert totals(monitor) == (64 * MIB, 0)
 
 
-def test_a_connection_taken_over_counts_from_start_at_the_earliest(
+def test_a_connection_lent_by_another_process_counts_while_it_is_held(
     runner: str, worker: Worker, receiver: Worker, tmp_path: Path
 ) -> None:
-    """Another process hands it over, after start(); what it had carried before is not billed."""
+    """Another process lends it, after start(): neither what it carried before nor what it carries after is billed."""
     path = str(tmp_path / "channel")
     with (
         socket.create_connection(("127.0.0.1", receiver.call("receive_all"))) as connection,
@@ -151,7 +151,10 @@ def test_a_connection_taken_over_counts_from_start_at_the_earliest(
             worker.send("adopt", path)
             with channel.accept()[0] as hand:
                 socket.send_fds(hand, [b"."], [connection.fileno()])
-            worker.call("transmit", worker.reply(), 2 * MIB)
+            worker.call("transmit", number := worker.reply(), 2 * MIB)
+            see(monitor, 2 * MIB)
+            worker.call("disconnect", number)
+            connection.sendall(bytes(MIB))
     assert totals(monitor) == (2 * MIB, 0)
 
 

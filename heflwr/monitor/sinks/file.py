@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,13 @@ def _ends_torn(path: Path) -> bool:
 
 
 def _stamp(unix: float) -> str:
-    """Return local time with its zone, to the millisecond."""
-    return datetime.fromtimestamp(unix).astimezone().isoformat(timespec="milliseconds")
+    """Return local time with its zone, to the millisecond (RFC 3339)."""
+    milliseconds = int(unix * 1000)
+    local = time.localtime(milliseconds // 1000)
+    sign = "-" if local.tm_gmtoff < 0 else "+"
+    hours, minutes = divmod(abs(local.tm_gmtoff) // 60, 60)
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", local)
+    return f"{seconds}.{milliseconds % 1000:03}{sign}{hours:02}:{minutes:02}"
 
 
 def _about(run: Run) -> dict[str, Any]:
