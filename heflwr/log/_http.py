@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import encodings.idna
 import http.client
 import json
 import logging
@@ -37,6 +38,10 @@ ANSWER_BYTES = 65_536
 
 _FOR_GOOD = frozenset({400, 413, 415, 422})
 """Answers after which the same lines need not be sent again."""
+
+
+_LOADED = encodings.idna
+"""Loaded by socket when it looks up its first name. A child forked during that import, in our thread, would hang."""
 
 
 class HttpHandler(logging.Handler):

@@ -320,6 +320,28 @@ def test_addresses_of_all_kinds_are_taken(host: str) -> None:
     RemoteSink(host)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_forked_at_any_moment_is_not_harmed() -> None:
+    """Whatever the sending thread is at when the workload forks, the child can import, look up names and connect."""
+    script = textwrap.dedent("""
+        import os, signal, socket, sys, time, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # that threads exist is what is tested
+        from heflwr.monitor.thread_monitor import RemoteMonitor
+        with RemoteMonitor("localhost:1", 0.01, flush_seconds=0):
+            for number in range(30):
+                if (child := os.fork()) == 0:
+                    signal.alarm(20)
+                    import encodings.idna, json, requests, ssl
+                    socket.getaddrinfo("localhost", 80)
+                    os._exit(0)
+                if os.waitpid(child, 0)[1] != 0:
+                    sys.exit(f"child {number} hung")
+                time.sleep(0.01 if number < 20 else 0.1)
+    """)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_nothing_is_imported_before_start() -> None:
     """The HTTP library costs a tenth of a second and is loaded by the sending thread."""
     script = (

@@ -44,6 +44,7 @@ _EXEC_LOOKS = 3
 """Looks at a new process's command line: until it calls exec, a child shows its parent's."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_CPUCLOCK_SCHED = 2
 
 
 class _Member:
@@ -67,9 +68,7 @@ class _Member:
     def __init__(self, pid: int, proc: str, has_clock: bool) -> None:
         self.stat = os.open(f"{proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         self.pid = pid
-        self.clock = (
-            ((~pid) << 3) | 2 if has_clock else None
-        )  # CPUCLOCK_SCHED of the thread group: clock_getcpuclockid(3)
+        self.clock = ((~pid) << 3) | _CPUCLOCK_SCHED if has_clock else None  # as clock_getcpuclockid(3) makes it
         self.cpu_ns = self.waited_ns = self.resident = self.excess = self.parent = self.looks = 0
         self.threads = 1
         self.is_zombie = self.ours = False
@@ -88,9 +87,11 @@ class _Member:
 
     def read_clock(self) -> bool:
         if self.clock is not None:
-            with suppress(OSError):  # it has just ended: what was seen last stands
+            try:
                 self.cpu_ns = time.clock_gettime_ns(self.clock)
                 return True
+            except OSError:  # it has just ended: what was seen last stands
+                pass
         return False
 
 
@@ -192,8 +193,10 @@ class LinuxTree:
             if not member.ours:
                 total += member.cpu_ns + member.waited_ns
         for left_out in self._left_out:
-            with suppress(OSError):  # the thread has ended: its last value stands
+            try:  # noqa: SIM105 - likewise
                 left_out[1] = time.clock_gettime_ns(left_out[0])
+            except OSError:  # the thread has ended: its last value stands
+                pass
             total -= left_out[1]
         return total
 
@@ -211,9 +214,7 @@ class LinuxTree:
             if member.looks < _EXEC_LOOKS:
                 self._recognise(member)
         last_pid = self._read_last_pid()
-        if (
-            last_pid != self._last_pid or not last_pid
-        ):  # else no process was born on this machine since: no child either
+        if last_pid != self._last_pid or not last_pid:  # a process was born on this machine since
             self._discover()
             self._last_pid = last_pid
         if not self._has_company():
