@@ -36,14 +36,14 @@ def test_children_are_found_without_the_kernels_list_of_them(runner: str, tmp_pa
     """As on Jetsons: every process is asked for its parent; CPU time comes in ticks."""
     with Worker() as child, Worker() as other:
         machine = bare_proc(tmp_path, os.getpid(), child.pid)
-        own = os.times()
         with Monitor(runner=runner, interval=0.1, machine=machine) as monitor:
+            own = os.times()
             child.send("burn", 0.8)
             other.send("burn", 0.8)  # is not in that procfs
             truth = child.reply()["cpu"]
             other.reply()
             held = child.call("hold", 64)
-        spent = os.times()
+            spent = os.times()
     truth += spent.user + spent.system - own.user - own.system
     assert truth > 0.1
     assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=6 * TICK)
