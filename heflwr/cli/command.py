@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 SIGNALLED = 128
 """Exit codes of every shell: it cannot be executed, there is none, and 128 + n for the signal n."""
+
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes: getrusage(2) of macOS counts in bytes, that of others in KiB."""
 
 _LEFT_ALONE = 0
 _GO = b"\x01"
@@ -116,15 +120,23 @@ class HeldCommand:
 
     def reap(self) -> Outcome:
         """Wait for the end and take what is left of the process."""
-        import resource
-
         _, status, usage = os.wait4(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        unit = 1 if sys.platform == "darwin" else 1024
-        # What one process held before execve counts in ru_maxrss, and here that was a copy of us.
-        ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        peak_bytes = usage.ru_maxrss * unit if usage.ru_maxrss > ours else None
-        return Outcome(code if code >= 0 else SIGNALLED - code, usage.ru_utime + usage.ru_stime, peak_bytes)
+        peak_bytes = usage.ru_maxrss * _MAXRSS_UNIT
+        # What a process held before execve counts in ru_maxrss, and here that was a copy of us.
+        own = peak_bytes if peak_bytes > _own_peak_bytes() else None
+        return Outcome(code if code >= 0 else SIGNALLED - code, usage.ru_utime + usage.ru_stime, own)
+
+
+def _own_peak_bytes() -> int:
+    """Return the most memory that this program held; not what its own process held before execve, as ru_maxrss does."""
+    with suppress(OSError), open("/proc/self/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
 
 
 class StartedCommand:
