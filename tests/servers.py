@@ -12,7 +12,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -25,15 +24,6 @@ from werkzeug.serving import make_server
 from heflwr.collector import Store, create_app
 
 PATIENCE_SECONDS = 30.0
-
-
-def wait_until(condition: Callable[[], Any], what: str = "") -> Any:
-    """Return the first true value of a condition; fail when it has none in time."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited in vain {what}"
-        time.sleep(0.01)
-    return value
 
 
 def free_port() -> int:

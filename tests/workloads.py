@@ -14,12 +14,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 MIB = 1 << 20
+
+MEMORY_FILE_SYSTEMS = {"tmpfs", "ramfs", "overlay", "devtmpfs"}
+"""Where a write may reach no disk at all, or one that is not told apart."""
 
 
 class Worker:
@@ -298,6 +303,34 @@ def write_file(path: str, size: int) -> int:
     return size
 
 
+def write_in_child(path: str, size: int, *, is_waited: bool = True) -> int:
+    """Write a file through from a forked child, which stays until finish_child(); say whether its end is waited for."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL if is_waited else signal.SIG_IGN)
+    done, release = os.pipe(), os.pipe()
+    if (child := os.fork()) == 0:
+        os.close(release[1])
+        write_file(path, size)
+        os.write(done[1], b"1")
+        os.read(release[0], 1)
+        os._exit(0)
+    os.read(done[0], 1)
+    _children[child] = release[1]
+    for descriptor in (*done, release[0]):
+        os.close(descriptor)
+    return child
+
+
+_children: dict[int, int] = {}
+
+
+def finish_child(child: int) -> int:
+    """Have a child of write_in_child() end, and return when it is gone."""
+    os.close(_children.pop(child))
+    with contextlib.suppress(ChildProcessError):  # nobody's to wait for: the kernel says so once it has gone
+        os.waitpid(child, 0)
+    return child
+
+
 def pid() -> int:
     """Return our number."""
     return os.getpid()
@@ -308,6 +341,24 @@ def enter(*folders: str) -> None:
     for folder in folders:
         with open(f"{folder}/cgroup.procs", "w") as file:
             file.write(str(os.getpid()))
+
+
+@contextlib.contextmanager
+def real_disk() -> Iterator[str]:
+    """Make a directory on a real disk for a while; skip the test where none can be written."""
+    for candidate in (Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()):
+        if os.access(candidate, os.W_OK) and _file_system(candidate) not in MEMORY_FILE_SYSTEMS:
+            with tempfile.TemporaryDirectory(dir=candidate) as made:
+                yield made
+            return
+    import pytest
+
+    pytest.skip("this test needs a writable directory on a disk: neither the temporary one nor /var/tmp is")
+
+
+def _file_system(path: Path) -> str:
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    return max((len(at), kind) for at, kind in mounts if path.resolve().is_relative_to(at))[1]
 
 
 def _lines() -> Iterator[list[Any]]:

@@ -54,6 +54,10 @@ class Nothing:
         return []
 
 
+_ARRIVED = {"file": "samples", "remote": "sent"}
+"""Where a sink's facts say how many samples have arrived; Prometheus's come when they are asked for."""
+
+
 class Heflwr:
     """One of heflwr's ready-made monitors."""
 
@@ -80,9 +84,13 @@ class Heflwr:
 
     def stop(self) -> None:
         self._monitor.stop()
-        failures = self._monitor.health.errors
-        if self._monitor.failure or failures:
-            raise RuntimeError(f"heflwr failed: {self._monitor.failure or failures}")
+        health = self._monitor.health
+        if health.failure or health.errors:
+            raise RuntimeError(f"heflwr failed: {health.failure or health.errors}")
+        if self._sink in _ARRIVED:  # a monitor that delivers nothing is cheap, and no comparison
+            (facts,) = health.sinks
+            if facts[_ARRIVED[self._sink]] != health.samples or not health.samples:
+                raise RuntimeError(f"heflwr took {health.samples} samples, but its sink says {facts}")
 
     def count(self) -> int:
         return int(self._monitor.health.samples)

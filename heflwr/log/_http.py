@@ -34,6 +34,9 @@ FLUSH_SECONDS = 2.0
 PAUSE_SECONDS = (0.5, 30.0)
 """After the first failure, doubled up to the second number; half of it is random."""
 
+RETRY_AFTER_SECONDS = 300.0
+"""The longest pause that a server's Retry-After can ask for."""
+
 ANSWER_BYTES = 65_536
 
 _FOR_GOOD = frozenset({400, 413, 415, 422})
@@ -65,7 +68,7 @@ class HttpHandler(logging.Handler):
             OSError: The authority's certificate cannot be read.
         """
         super().__init__()
-        self.dropped = 0
+        self.dropped = 0  # changes under _guard: whoever logs and the sender both count
         self._is_secure, self._host, self._port, path = _address(host)
         self._path = path + ("/simple_log" if simple else "/log")
         self._is_simple = simple
@@ -86,6 +89,7 @@ class HttpHandler(logging.Handler):
         self._run = os.urandom(8).hex()
         self._sequence = 0
         self._queue: deque[dict[str, Any]] = deque()
+        self._guard = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._deadline = math.inf
@@ -95,17 +99,19 @@ class HttpHandler(logging.Handler):
         try:
             if self._pid != os.getpid():
                 self._begin()
-            self._queue.append(self._line(record))
-            if len(self._queue) > QUEUE_LINES:
-                with contextlib.suppress(IndexError):  # the sender was quicker
+            line = self._line(record)
+            with self._guard:
+                if len(self._queue) >= QUEUE_LINES:
                     self._queue.popleft()
                     self.dropped += 1
+                self._queue.append(line)
             if self._thread is None and not self._closing.is_set():
                 self._thread = threading.Thread(target=self._send_all, name="heflwr-log-sender", daemon=True)
                 self._thread.start()
             self._wake.set()
         except Exception:  # a message that does not fit its arguments, no thread at the interpreter's end
-            self.dropped += 1
+            with self._guard:
+                self.dropped += 1
             self.handleError(record)
 
     def close(self) -> None:
@@ -116,7 +122,9 @@ class HttpHandler(logging.Handler):
             self._wake.set()
             if self._thread is not None:
                 self._thread.join(FLUSH_SECONDS)
-            self.dropped += len(self._queue)
+            with self._guard:
+                self.dropped += len(self._queue)
+                self._queue.clear()
         super().close()
 
     def _line(self, record: logging.LogRecord) -> dict[str, Any]:
@@ -142,35 +150,50 @@ class HttpHandler(logging.Handler):
         return line
 
     def _send_all(self) -> None:
-        failures = 0
-        while self._is_due(failures):
-            batch = list(islice(self._queue.copy(), BATCH_LINES))
-            try:
-                is_done = self._post(batch)
-            except Exception:  # any failure of the network means: later
-                is_done = False
-            failures = 0 if is_done else failures + 1
-            if is_done:
-                last = batch[-1]["sequence"]
-                with contextlib.suppress(IndexError):
-                    while self._queue[0]["sequence"] <= last:
-                        self._queue.popleft()
+        failures, asked = 0, 0.0
+        while self._is_due(failures, asked):
+            with self._guard:
+                batch = list(islice(self._queue, BATCH_LINES))
+            status, answer, asked = 0, b"", 0.0
+            with contextlib.suppress(Exception):  # any failure of the network means: later
+                status, answer, asked = self._post(batch)
+            is_taken = 200 <= status < 300 and _is_receipt(answer, len(batch))
+            if is_taken or status in _FOR_GOOD:
+                failures, asked = 0, 0.0
+                self._forget(batch, is_taken)
+            else:
+                failures += 1
 
-    def _is_due(self, failures: int) -> bool:
-        """Wait until there is something to send and it is time to; False when it is time to end."""
+    def _forget(self, batch: list[dict[str, Any]], is_taken: bool) -> None:
+        """Let go of lines, and count them: a full queue may have given up some while they were on their way."""
+        left = 0
+        with self._guard:
+            while self._queue and self._queue[0]["sequence"] <= batch[-1]["sequence"]:
+                self._queue.popleft()
+                left += 1
+            self.dropped += left - len(batch) if is_taken else left
+
+    def _is_due(self, failures: int, asked: float) -> bool:
+        """Wait until there is something to send and it is time to; False when it is time to end.
+
+        Args:
+            failures: Attempts that failed since the last one that did not.
+            asked: Seconds that the collector wants to be left alone.
+        """
         if not self._closing.is_set():
             self._wake.clear()
             if not self._queue:
                 self._wake.wait()
             if failures:
                 first, longest = PAUSE_SECONDS
-                self._closing.wait(min(longest, first * 2.0 ** min(failures - 1, 20)) * random.uniform(0.5, 1.0))
+                pause = min(longest, first * 2.0 ** min(failures - 1, 20)) * random.uniform(0.5, 1.0)
+                self._closing.wait(max(asked, pause))
         elif failures:
             return False
         return bool(self._queue) and time.monotonic() < self._deadline
 
-    def _post(self, batch: list[dict[str, Any]]) -> bool:
-        """Send lines; True where they need not be sent again."""
+    def _post(self, batch: list[dict[str, Any]]) -> tuple[int, bytes, float]:
+        """Return the status, the start of the answer and the pause that the server asks for."""
         timeout = min(self._timeout, max(0.01, self._deadline - time.monotonic()))
         connection: http.client.HTTPConnection
         if self._tls is not None:
@@ -181,14 +204,25 @@ class HttpHandler(logging.Handler):
         with contextlib.closing(connection):
             connection.request("POST", self._path, body.encode(), self._headers)
             response = connection.getresponse()
-            response.read(ANSWER_BYTES)
-        if response.status in _FOR_GOOD:
-            self.dropped += len(batch)
-            return True
-        return 200 <= response.status < 300
+            answer = response.read(ANSWER_BYTES)
+            return response.status, answer, _seconds(response.headers.get("Retry-After", ""))
 
 
 _TRACEBACKS = logging.Formatter()
+
+
+def _is_receipt(answer: bytes, lines: int) -> bool:
+    """Return True where a collector says that it has all the lines; anything else that says 200 is no collector."""
+    try:
+        receipt = json.loads(answer)
+        return bool(receipt["accepted"] + receipt["duplicates"] == lines)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return False
+
+
+def _seconds(retry_after: str) -> float:
+    """Return the pause asked for, 0 where there is none; a date counts as none, clocks of boards are wrong."""
+    return min(float(retry_after), RETRY_AFTER_SECONDS) if retry_after.isascii() and retry_after.isdigit() else 0.0
 
 
 def _text(text: str) -> str:

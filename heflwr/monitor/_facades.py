@@ -95,7 +95,7 @@ class RemoteMonitor(Monitor):
         simple: bool = True,
         *,
         token: str | None = None,
-        verify: bool | str = True,
+        verify: bool | str | os.PathLike[str] = True,
         timeout: float = 5.0,
         spool: str | os.PathLike[str] | None = None,
         flush_seconds: float = 2.0,

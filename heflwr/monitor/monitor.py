@@ -6,18 +6,19 @@ import functools
 import inspect
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from heflwr.monitor import arguments, running
 from heflwr.monitor.health import Health
 from heflwr.monitor.history import CAPACITY
-from heflwr.monitor.metrics import GROUPS, Metric, documented, in_groups
+from heflwr.monitor.metrics import GROUPS, Metric, documented
 from heflwr.monitor.plan import Plan
 from heflwr.monitor.probes.machine import Machine
-from heflwr.monitor.recording import Recording
 from heflwr.monitor.runners import Runner
+from heflwr.monitor.session import Session
 from heflwr.monitor.sinks import Sink
 from heflwr.monitor.summary import Aggregate, summarize
 from heflwr.monitor.window import Window
@@ -80,30 +81,24 @@ class Monitor:
             ValueError: A value out of range; the text says which are allowed.
             TypeError: A value of the wrong type.
         """
-        self._sinks = tuple(sinks)
+        self._sinks = tuple(_sink(place, sink) for place, sink in enumerate(sinks))
         self._interval = arguments.number("interval", interval, *INTERVAL_RANGE)
         self._runner_name = arguments.choice("runner", runner, _RUNNERS)
         self._identifier = arguments.identifier(identifier)
-        self._pid = None if pid is None else int(arguments.number("pid", pid, 1, 2**31))
+        self._pid = None if pid is None else arguments.integer("pid", pid, 1, 2**31)
         self._network = arguments.choice("network", network, _NETWORKS)
-        if isinstance(interfaces, str):
-            raise TypeError(
-                f"interfaces must be a list of names, got the string {interfaces!r}; write [{interfaces!r}]"
-            )
-        self._interfaces = None if interfaces is None else tuple(interfaces)
-        self._loopback = bool(loopback)
+        self._interfaces = None if interfaces is None else arguments.names("interfaces", interfaces)
+        if self._interfaces is not None and network == "process":
+            raise ValueError("interfaces count for network='host' only; network='process' asks the sockets")
+        self._loopback = arguments.boolean("loopback", loopback)
         self._relative_to = arguments.choice("relative_to", relative_to, _RELATIVES)
-        self._capacity = int(arguments.number("history", history, 1, 2**40))
+        self._capacity = arguments.integer("history", history, 1, 2**40)
         self._machine = machine or Machine.here()
         self._groups = dict(GROUPS)
         self._lock = threading.RLock()
-        self._reset()
-
-    def _reset(self) -> None:
-        self._runner: Runner | None = None
-        self._is_running = False
-        self._recording = Recording(in_groups(self._groups), self._capacity)
-        self._recorded_groups = dict(self._groups)
+        self._session = Session(self._groups, self._capacity)
+        self._watchers = 0
+        self._watch_began_run = False
 
     @property
     def interval(self) -> float:
@@ -118,7 +113,7 @@ class Monitor:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The columns of samples(), with their units."""
-        return self._recording.metrics
+        return self._session.recording.metrics
 
     def set_metrics(self, **groups: bool) -> None:
         """Switch metric groups on or off, from the next start() on.
@@ -137,8 +132,8 @@ class Monitor:
                 raise TypeError(f"metric {name!r} must be True or False, got {value!r} ({type(value).__name__})")
         with self._lock:
             self._groups.update(groups)
-            if not self._is_running and not self._recording.counts()[0]:
-                self._reset()
+            if not self._session.is_running and not self._session.recording.counts()[0]:
+                self._session = Session(self._groups, self._capacity)
 
     def start(self) -> None:
         """Start a new run: history begins anew. Does nothing while one is running.
@@ -146,10 +141,11 @@ class Monitor:
         Raises:
             MonitorError: What was asked for cannot be had on this machine (see `heflwr.monitor.errors`).
         """
+        running.know(self)
         with self._lock:
-            if self._is_running:
+            if self._session.is_running:
                 return
-            self._reset()
+            self._session = Session(self._groups, self._capacity)
             plan = Plan(
                 pid=self._pid or os.getpid(),
                 interval=self._interval,
@@ -163,20 +159,15 @@ class Monitor:
                 relative_to=self._relative_to,
                 machine=self._machine,
             )
-            runner = _make_runner(self._runner_name)
-            runner.start(plan, self._recording)
-            self._runner = runner
-            self._is_running = True
+            self._session.start(plan, _make_runner(self._runner_name))
             running.add(self)
 
     def stop(self) -> None:
         """End the run: one last sample, everything flushed and closed. Never raises; does nothing when not running."""
         with self._lock:
-            if not self._is_running or self._runner is None:
-                return
-            self._is_running = False
-            running.discard(self)
-            self._runner.stop()
+            if self._session.is_running:
+                self._session.stop()
+                running.discard(self)
 
     def stats(self) -> dict[str, list[float]]:
         """Return every sample so far, a list a metric: at any time, also before start() and after stop().
@@ -185,10 +176,10 @@ class Monitor:
         power_vdd_cpu_gpu_cv, power_vdd_soc) and those of further groups that are on. A metric that is off, or that
         this machine has no rail for, has an empty list; one that could not be read at a tick has a NaN there.
         """
-        self._sync()
-        columns = self._recording.columns()
+        session = self._synced()
+        columns = session.recording.columns()
         stats: dict[str, list[float]] = {}
-        for metric in documented(self._recorded_groups):
+        for metric in documented(session.groups):
             if metric.in_stats:
                 values = columns.get(metric.name, [])
                 if all(value != value for value in values):
@@ -201,27 +192,28 @@ class Monitor:
 
         Means are over time; cpu_usage and memory_usage in percent, bytes in bytes, total_power_* in millijoules.
         """
-        self._sync()
-        return summarize(documented(self._recorded_groups), self._recording.aggregates()[0])
+        session = self._synced()
+        return summarize(documented(session.groups), session.recording.aggregates()[0])
 
     def describe(self) -> dict[str, Aggregate]:
         """Return count, mean, minimum, maximum and total of every metric of the run."""
-        self._sync()
-        return self._recording.aggregates()[0]
+        return self._synced().recording.aggregates()[0]
 
     def samples(self) -> list[dict[str, float | int | None]]:
         """Return the samples as records: sequence, time (Unix seconds), elapsed (seconds since start), every metric.
 
         These hold more than stats(): cpu_seconds, memory_bytes and energy_* as well. None where a value is missing.
         """
-        self._sync()
-        return [sample.record(self._recording.metrics) for sample in self._recording.samples()]
+        recording = self._synced().recording
+        return [sample.record(recording.metrics) for sample in recording.samples()]
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return samples() as a data frame indexed by time (UTC). Raises ImportError where pandas is not installed."""
         import pandas
 
-        frame = pandas.DataFrame.from_records(self.samples(), columns=_columns(self._recording.metrics))
+        recording = self._synced().recording
+        rows = [sample.record(recording.metrics) for sample in recording.samples()]
+        frame = pandas.DataFrame.from_records(rows, columns=_columns(recording.metrics))
         return frame.set_index(pandas.to_datetime(frame.pop("time"), unit="s", utc=True))
 
     def window(self, name: str) -> Window:
@@ -234,40 +226,67 @@ class Monitor:
             >>> epoch.summary()["avg_cpu_usage"] > 0
             True
         """
-        return Window(name, self._recording, self._mark, self._sync, self._recorded_groups)
+        return Window(name, lambda: self._session)
 
     def watch(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a function (or coroutine function): each call is a run, or a window of the run that is on."""
+        """Decorate a function: the monitor runs while a call is on, and each call is a window named after the function.
 
-        def section() -> Monitor | Window:
-            return self.window(function.__qualname__) if self._is_running else self
+        Generator functions and coroutine functions are watched from their first step to their end. Where calls overlap,
+        the run ends with the last of them; a run that start() began goes on.
 
+        Raises:
+            TypeError: An asynchronous generator function.
+        """
+        if inspect.isasyncgenfunction(function):
+            raise TypeError(f"{function.__qualname__} is an asynchronous generator; watch what consumes it instead")
+        watched: Callable[..., Any]
         if inspect.iscoroutinefunction(function):
 
-            @functools.wraps(function)
-            async def watched_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with section():
+            async def watched(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with self._watching(function.__qualname__):
                     return await function(*args, **kwargs)
 
-            return watched_coroutine  # type: ignore[return-value]  # R is the coroutine
+        elif inspect.isgeneratorfunction(function):
 
-        @functools.wraps(function)
-        def watched(*args: P.args, **kwargs: P.kwargs) -> R:
-            with section():
-                return function(*args, **kwargs)
+            def watched(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with self._watching(function.__qualname__):
+                    return (yield from function(*args, **kwargs))
 
-        return watched
+        else:
+
+            def watched(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with self._watching(function.__qualname__):
+                    return function(*args, **kwargs)
+
+        return functools.wraps(function)(watched)
+
+    @contextmanager
+    def _watching(self, name: str) -> Iterator[None]:
+        with self._lock:
+            if not self._session.is_running:
+                self.start()
+                self._watch_began_run = True
+            self._watchers += 1
+        try:
+            with self.window(name):
+                yield
+        finally:
+            with self._lock:
+                self._watchers -= 1
+                if self._watch_began_run and not self._watchers:
+                    self._watch_began_run = False
+                    self.stop()
 
     @property
     def health(self) -> Health:
         """How the monitoring itself fares."""
-        self._sync()
-        report = self._recording.report
-        samples, forgotten = self._recording.counts()
+        session = self._synced()
+        report = session.recording.report
+        samples, forgotten = session.recording.counts()
         return Health(
-            is_running=self._is_running,
-            is_complete=not report.failure,
-            failure=report.failure,
+            is_running=session.is_running,
+            is_complete=not session.recording.failure,
+            failure=session.recording.failure,
             samples=samples,
             forgotten=forgotten,
             missed_ticks=report.missed_ticks,
@@ -281,14 +300,14 @@ class Monitor:
     @property
     def failure(self) -> str:
         """Why the run ended before stop(), or "" if it did not."""
-        return self._recording.report.failure
+        return self._session.recording.failure
 
     @property
     def port(self) -> int | None:
         """The port that a Prometheus sink listens on, None where there is none."""
-        return next((facts["port"] for facts in self._recording.report.sinks if "port" in facts), None)
+        return next((facts["port"] for facts in self._session.recording.report.sinks if "port" in facts), None)
 
-    def __enter__(self) -> Monitor:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -297,22 +316,17 @@ class Monitor:
     ) -> None:
         self.stop()
 
-    def _sync(self) -> None:
-        runner = self._runner
-        if self._is_running and runner is not None:
-            runner.sync()
+    def _synced(self) -> Session:
+        session = self._session
+        session.sync()
+        return session
 
-    def _mark(self, token: int) -> None:
-        runner = self._runner
-        if self._is_running and runner is not None:
-            runner.mark(token)
-
-    def abandon(self) -> None:
-        """Forget, in a forked child, the run that belongs to the parent."""
-        self._lock = threading.RLock()
-        if self._runner is not None:
-            self._runner.abandon()
-        self._reset()
+    def let_go(self) -> None:
+        """Forget, in a forked child, a run that belongs to the parent. Called by the fork itself."""
+        self._lock = threading.RLock()  # a thread that did not come along may hold the old one
+        self._watchers, self._watch_began_run = 0, False
+        if self._session.let_go():
+            self._session = Session(self._groups, self._capacity)
 
 
 def _make_runner(name: str) -> Runner:
@@ -327,3 +341,11 @@ def _make_runner(name: str) -> Runner:
 
 def _columns(metrics: Sequence[Metric]) -> list[str]:
     return ["sequence", "time", "elapsed", *(metric.name for metric in metrics)]
+
+
+def _sink(place: int, value: Sink) -> Sink:
+    """Return `value` if it has the shape of a sink; raise TypeError otherwise."""
+    lacking = [part for part in ("flush_seconds", "open", "write", "close", "facts") if not hasattr(value, part)]
+    if lacking:
+        raise TypeError(f"sinks[{place}] is no sink: {value!r} lacks {', '.join(lacking)} (see heflwr.monitor.sinks)")
+    return value

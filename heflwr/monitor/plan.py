@@ -52,6 +52,11 @@ class Plan:
         """Read what the container allows."""
         return read_limits(self.machine, self.pid)
 
+    def cpu_cores(self, limits: Limits) -> float:
+        """Return what 100 % of cpu_usage is, in cores."""
+        limit = limits.cpu_cores if self.relative_to == "limit" else None
+        return limit or self.machine.cpu_count()
+
     def tree(self) -> Tree:
         """Build the reader of the process tree."""
         if self.machine.proc is None:
@@ -71,8 +76,7 @@ class Plan:
 def _cpu(plan: Plan, tree: Tree, limits: Limits) -> Probe:
     from heflwr.monitor.probes.cpu import CpuProbe
 
-    cores = limits.cpu_cores if plan.relative_to == "limit" else None
-    return CpuProbe(tree, cores or plan.machine.cpu_count())
+    return CpuProbe(tree, plan.cpu_cores(limits))
 
 
 def _memory(plan: Plan, tree: Tree, limits: Limits) -> Probe:

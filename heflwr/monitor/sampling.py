@@ -31,6 +31,13 @@ something, short enough that a run of a moment has one."""
 STOP = "stop"
 MARK = "mark"
 SYNC = "sync"
+WRITE = "write"
+"""Commands: take a last sample and end; take one now; say when everything before has been delivered; hand to the sinks
+what was sampled in another thread."""
+
+TURN_SECONDS = 0.5
+"""Longest to wait for a sample that another thread is taking. It is over in a moment, but for a user's signal handler
+that interrupted it and now waits for us."""
 
 _logger = logging.getLogger("heflwr.monitor")
 
@@ -52,7 +59,7 @@ class Inbox:
     def wait(self, seconds: float) -> tuple[str, int] | None:
         """Return the next command, or None when the time is up (or a moment before)."""
         if not self._commands:
-            self._wake.acquire(timeout=max(0.0, seconds))
+            self._wake.acquire(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
         return self._commands.popleft() if self._commands else None
 
 
@@ -67,6 +74,7 @@ class Report:
         sources: Where each group's numbers come from.
         sinks: What each sink has to say of itself.
         limits: The container's limits (see `probes.limits.Limits`).
+        cpu_cores: What 100 % of cpu_usage is.
         failure: Why the run ended before stop(), or "".
     """
 
@@ -76,6 +84,7 @@ class Report:
     sources: dict[str, str] = field(default_factory=dict)
     sinks: list[dict[str, Any]] = field(default_factory=list)
     limits: dict[str, Any] = field(default_factory=dict)
+    cpu_cores: float = 0.0
     failure: str = ""
 
 
@@ -97,7 +106,7 @@ class Sampling:
         self._unwritten: deque[Sample] = deque()
         self._sequence = 0
         self._lock = threading.Lock()
-        self._tree_is_open = False
+        self._tree_is_open = self._is_closed = False
 
     def open(self) -> Run:
         """Take every handle, then set every baseline. Raises MonitorError, and leaves nothing open behind it."""
@@ -107,6 +116,7 @@ class Sampling:
             self._tree_is_open = True
             limits = plan.limits()
             self.report.limits = asdict(limits)
+            self.report.cpu_cores = plan.cpu_cores(limits)
             width: dict[str, int] = {}
             for metric in plan.metrics:
                 width[metric.group] = width.get(metric.group, 0) + 1
@@ -148,7 +158,7 @@ class Sampling:
         """Sample until told to stop or until the watched process ends; then take one last sample.
 
         Args:
-            inbox: Where STOP, MARK (take a sample now) and SYNC (call `on_sync`) come in.
+            inbox: Where STOP, MARK, SYNC and WRITE come in.
             on_sync: Gets the SYNC's token once everything before it has been delivered.
             leave_out_thread: This thread belongs to the watched process: do not bill its CPU time to the user.
         """
@@ -167,9 +177,9 @@ class Sampling:
                         break
                     if name == MARK:
                         self.tick(token)
-                        self._write()
                     elif name == SYNC:
                         on_sync(token)
+                    self._write()
                 elif now_ns >= due_ns:
                     self.tick()
                     self._write()
@@ -182,12 +192,23 @@ class Sampling:
             self.report.failure = str(error)
         self._write()
 
-    def tick(self, mark: int = 0, *, last: bool = False) -> None:
-        """Take one sample now and deliver it; it reaches the sinks from the loop's own thread."""
-        with self._lock:
-            now_ns = self._clock.monotonic_ns()
+    def tick(self, mark: int = 0, *, last: bool = False, patience: float = TURN_SECONDS) -> bool:
+        """Take one sample now and deliver it; it reaches the sinks from the loop's own thread.
+
+        Returns:
+            False where another thread is at it and does not come to an end within `patience` seconds.
+
+        Raises:
+            ProcessGone: The watched process has ended.
+        """
+        if not self._lock.acquire(timeout=patience):
+            return False
+        try:
+            if self._is_closed:
+                return False
+            self._refresh_tree(self._clock.monotonic_ns(), last)
+            now_ns = self._clock.monotonic_ns()  # after it: reading files may have waited for the interpreter lock
             unix = self._clock.time()
-            self._refresh_tree(now_ns, last)
             values: list[float] = []
             for probe, missing in self._probes:
                 try:
@@ -201,23 +222,37 @@ class Sampling:
             self._sequence += 1
             self._deliver(sample, mark)
             self._unwritten.append(sample)
+            return True
+        finally:
+            self._lock.release()
 
     def refresh_report(self) -> Report:
-        """Bring what the sinks say of themselves up to date."""
-        self.report.sinks = [sink.facts() for sink in self._sinks]
+        """Bring what the sinks say of themselves up to date; after close() their last words stand."""
+        if not self._is_closed:
+            self.report.sinks = [self._facts(sink) for sink in self._sinks]
         return self.report
 
     def close(self) -> None:
         """Give every handle back; never raises."""
+        has_turn = self._lock.acquire(timeout=TURN_SECONDS)
         for sink in self._sinks:
-            self._try("close", sink.close)
+            self._try(type(sink).__name__, sink.close)
         self.refresh_report()
+        self._is_closed = True
         for probe, _ in self._probes:
-            self._try("close", probe.close)
+            self._try(probe.group, probe.close)
         if self._tree_is_open:
-            self._try("close", self._tree.close)
+            self._try("tree", self._tree.close)
             self._tree_is_open = False
-        self._sinks, self._probes = [], []
+        if has_turn:
+            self._lock.release()
+
+    def _facts(self, sink: Sink) -> dict[str, Any]:
+        try:
+            return sink.facts()
+        except Exception as error:
+            self._note(type(sink).__name__, error)
+            return {"sink": type(sink).__name__}
 
     def _refresh_tree(self, now_ns: int, last: bool) -> None:
         try:

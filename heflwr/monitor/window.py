@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 from heflwr.monitor.metrics import documented
-from heflwr.monitor.recording import Recording, Section
+from heflwr.monitor.recording import Section
+from heflwr.monitor.session import Session
 from heflwr.monitor.summary import Aggregate, summarize
 
 
@@ -17,44 +19,42 @@ class Window:
         name: What the user called it.
     """
 
-    def __init__(
-        self,
-        name: str,
-        recording: Recording,
-        mark: Callable[[int], None],
-        sync: Callable[[], None],
-        groups: dict[str, bool],
-    ) -> None:
+    def __init__(self, name: str, current: Callable[[], Session]) -> None:
         self.name = name
-        self._recording = recording
-        self._mark = mark
-        self._sync = sync
-        self._groups = groups
+        self._current = current
+        self._session = current()
         self._section = Section()
 
-    def __enter__(self) -> Window:
-        self._section = Section()
-        self._mark(self._recording.expect_mark(self._section))
+    def __enter__(self) -> Self:
+        self._session, self._section = self._current(), Section()
+        self._session.open(self._section)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._mark(self._recording.expect_mark(self._section))
+        self._session.close(self._section)
 
     def summary(self) -> dict[str, float | int]:
         """Return the section in numbers, with the keys of `Monitor.summary`; zeros where nothing ran."""
-        return summarize(documented(self._groups), self.describe())
+        return summarize(documented(self._session.groups), self.describe())
 
     def describe(self) -> dict[str, Aggregate]:
         """Return count, mean, minimum, maximum and total of every metric over the section."""
-        if not self._section.is_closed:
-            self._sync()
-        return self._recording.aggregates(self._section)[0]
+        return self._aggregates()[0]
 
     @property
     def seconds(self) -> float:
         """How long the section took, seconds."""
+        return self._aggregates()[1]
+
+    @property
+    def is_complete(self) -> bool:
+        """True once both edges have been sampled; False too where the sampler could not be told of one."""
+        self._aggregates()
+        return self._section.is_closed and not self._section.has_lost_an_edge
+
+    def _aggregates(self) -> tuple[dict[str, Aggregate], float]:
         if not self._section.is_closed:
-            self._sync()
-        return self._recording.aggregates(self._section)[1]
+            self._session.sync()
+        return self._session.recording.aggregates(self._section)

@@ -12,7 +12,8 @@ import urllib.error
 from pathlib import Path
 
 import pytest
-from servers import CollectorProcess, free_port, get, post, wait_until
+from servers import CollectorProcess, free_port, get, post
+from waiting import wait_for
 
 from heflwr.collector import Store, StoreUnavailable, create_app
 
@@ -109,7 +110,7 @@ def test_every_acknowledged_sample_survives_kill_9(tmp_path: Path) -> None:
         threads = [threading.Thread(target=work, args=(f"client-{number}",)) for number in range(3)]
         for thread in threads:
             thread.start()
-        wait_until(lambda: len(acknowledged) >= 500)
+        wait_for(lambda: len(acknowledged) >= 500)
         served.end(signal.SIGKILL)
         for thread in threads:
             thread.join()

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import FaultyServer, collector, reply, wait_until
+from servers import FaultyServer, collector, reply
+from waiting import wait_for
 
 from heflwr.log import _http as http_module
 from heflwr.log import configure, log, logger
@@ -132,7 +133,7 @@ def test_lines_arrive_at_the_collector(tmp_path: Path, simple: bool | None) -> N
             1 / 0  # noqa: B018
         except ZeroDivisionError:
             logger.exception("oops")
-        first, second = wait_until(lambda: len(collected.lines()) == 2 and collected.lines())
+        first, second = wait_for(lambda: len(collected.lines()) == 2 and collected.lines())
     assert (first["identifier"], first["message"]) == ("client\n%s é", "epoch 3 of é中")
     assert before <= first["time"] <= second["time"] <= time.time()
     if simple:
@@ -166,7 +167,7 @@ def test_lines_wait_for_a_collector_that_fails(tmp_path: Path) -> None:
             configure("a", host=server.address)
             for number in range(120):
                 logger.info("line %d", number)
-            wait_until(lambda: len(collected.lines()) == 120)
+            wait_for(lambda: len(collected.lines()) == 120)
             assert http_handler().dropped == 0
             configure("a")
         assert [line["message"] for line in collected.lines()] == [f"line {number}" for number in range(120)]
@@ -177,7 +178,7 @@ def test_logging_never_waits_for_a_server_that_hangs() -> None:
     with FaultyServer() as server:
         configure("a", host=server.address, timeout=600)
         logger.info("first")
-        wait_until(lambda: server.requests)
+        wait_for(lambda: server.requests)
         began = time.monotonic()
         for number in range(1000):
             logger.info("line %d", number)
@@ -206,7 +207,7 @@ def test_lines_refused_for_good_are_counted(status: int) -> None:
         configure("a", host=server.address)
         logger.info("x")
         handler = http_handler()
-        wait_until(lambda: handler.dropped == 1)
+        wait_for(lambda: handler.dropped == 1)
         configure("a")
         assert len(server.requests) == 1
         assert handler.dropped == 1

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from programs import need
-from servers import Collected, CollectorProcess, FaultyServer, collector, free_port, get, reply, wait_until
+from servers import Collected, CollectorProcess, FaultyServer, collector, free_port, get, reply
+from waiting import wait_for
 
 from heflwr.monitor import Monitor, SinkUnavailable, process_monitor, thread_monitor
 from heflwr.monitor.sinks.remote import RemoteSink
@@ -54,7 +55,7 @@ def test_the_collector_holds_what_the_monitor_measured(tmp_path: Path, monitors:
     with collector(tmp_path / "heflwr.db") as collected:
         monitor = monitors.RemoteMonitor(collected.address, interval=0.02, identifier=identifier, simple=simple)
         with monitor:
-            wait_until(lambda: facts(monitor)["sent"] >= 20)
+            wait_for(lambda: facts(monitor)["sent"] >= 20)
         assert stored(collected, identifier=identifier) == as_stored(monitor)
         told = facts(monitor)
         (client,) = collected.store.clients(10)[0]
@@ -86,7 +87,7 @@ def test_two_monitors_send_their_own_samples_to_their_own_collector(tmp_path: Pa
         one = monitors.RemoteMonitor(a.address, interval=0.05, identifier="one", spool=tmp_path / "spool")
         two = monitors.RemoteMonitor(b.address, interval=0.05, identifier="two", spool=tmp_path / "spool")
         with one, two:
-            wait_until(lambda: facts(one)["sent"] > 3 and facts(two)["sent"] > 3)
+            wait_for(lambda: facts(one)["sent"] > 3 and facts(two)["sent"] > 3)
         assert stored(a) == as_stored(one)
         assert stored(b) == as_stored(two)
         assert {sample["identifier"] for sample in a.samples()} == {"one"}
@@ -101,7 +102,7 @@ def test_each_start_is_a_run_of_its_own(tmp_path: Path, monitors: Any) -> None:
         total = 0
         for _ in range(2):
             with monitor:
-                wait_until(lambda: facts(monitor)["sent"] > 2)
+                wait_for(lambda: facts(monitor)["sent"] > 2)
             total += len(monitor.samples())
         assert len(collected.samples()) == total
         assert len({sample["run"] for sample in collected.samples()}) == 2
@@ -113,11 +114,11 @@ def test_a_collector_that_comes_later_gets_everything(tmp_path: Path, monitors: 
     port = free_port()
     monitor = monitors.RemoteMonitor(f"127.0.0.1:{port}", interval=0.05)
     with monitor:
-        told = wait_until(lambda: facts(monitor)["last_error"] and facts(monitor))
+        told = wait_for(lambda: facts(monitor)["last_error"] and facts(monitor))
         assert told["sent"] == 0
         assert "cannot reach" in told["last_error"]
         with collector(tmp_path / "heflwr.db", port=port) as collected:
-            wait_until(lambda: facts(monitor)["sent"] > 0)
+            wait_for(lambda: facts(monitor)["sent"] > 0)
             monitor.stop()
             assert stored(collected) == as_stored(monitor)
 
@@ -130,12 +131,12 @@ def test_a_collector_that_is_away_for_a_while_gets_everything(tmp_path: Path) ->
         for number in (signal.SIGKILL, signal.SIGTERM):
             before = facts(monitor)["sent"]
             with CollectorProcess(database, port=port) as served:
-                wait_until(lambda before=before: facts(monitor)["sent"] > before)
+                wait_for(lambda before=before: facts(monitor)["sent"] > before)
                 served.end(number)
             length = len(monitor.samples())
-            wait_until(lambda length=length: len(monitor.samples()) > length + 10)
+            wait_for(lambda length=length: len(monitor.samples()) > length + 10)
         with collector(database, port=port) as collected:
-            wait_until(lambda: facts(monitor)["waiting"] < 5)
+            wait_for(lambda: facts(monitor)["waiting"] < 5)
             monitor.stop()
             assert stored(collected) == as_stored(monitor)
     assert facts(monitor)["dropped"] == 0
@@ -163,7 +164,7 @@ def test_a_killed_client_loses_nothing_that_was_spooled(tmp_path: Path, simple: 
     assert len(rows) >= 100
     with collector(tmp_path / "heflwr.db", port=port) as collected:
         with process_monitor.RemoteMonitor(f"127.0.0.1:{port}", 0.05, "next", spool=spool) as monitor:
-            wait_until(lambda: facts(monitor)["sent"] > len(rows))
+            wait_for(lambda: facts(monitor)["sent"] > len(rows))
         found = collected.samples(identifier="killed")
         assert sorted((sample["sequence"], sample["time"]) for sample in found) == [(row[0], row[1]) for row in rows]
         assert stored(collected, identifier="next") == as_stored(monitor)
@@ -176,16 +177,16 @@ def test_a_killed_agent_loses_nothing_that_was_spooled(tmp_path: Path) -> None:
     port, spool = free_port(), tmp_path / "spool"
     monitor = process_monitor.RemoteMonitor(f"127.0.0.1:{port}", 0.02, "agent", spool=spool)
     with monitor:
-        wait_until(lambda: len(monitor.samples()) > 20)
+        wait_for(lambda: len(monitor.samples()) > 20)
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         for child in children:
             if b"heflwr.monitor.runners._agent" in Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(int(child), signal.SIGKILL)
-        wait_until(lambda: monitor.failure)
+        wait_for(lambda: monitor.failure)
     samples = as_stored(monitor)
     with collector(tmp_path / "heflwr.db", port=port) as collected:
         with thread_monitor.RemoteMonitor(f"127.0.0.1:{port}", 1, "next", spool=spool):
-            wait_until(lambda: len(collected.samples(identifier="agent")) >= len(samples))
+            wait_for(lambda: len(collected.samples(identifier="agent")) >= len(samples))
         assert stored(collected, identifier="agent")[: len(samples)] == samples
 
 
@@ -196,7 +197,7 @@ def test_a_spool_keeps_what_stop_could_not_send(tmp_path: Path, monitors: Any) -
     for identifier, directory in (("kept", spool), ("lost", None)):
         monitor = monitors.RemoteMonitor(f"127.0.0.1:{port}", 0.05, identifier, spool=directory)
         with monitor:
-            wait_until(lambda monitor=monitor: facts(monitor)["last_error"])
+            wait_for(lambda monitor=monitor: facts(monitor)["last_error"])
         told, count = facts(monitor), len(monitor.samples())
         if directory is None:
             assert (told["waiting"], told["spooled"], told["dropped"]) == (0, 0, count)
@@ -205,7 +206,7 @@ def test_a_spool_keeps_what_stop_could_not_send(tmp_path: Path, monitors: Any) -
             samples = as_stored(monitor)
     with collector(tmp_path / "heflwr.db", port=port) as collected:
         with monitors.RemoteMonitor(f"127.0.0.1:{port}", 1, "next", spool=spool):
-            wait_until(lambda: collected.samples(identifier="next"))
+            wait_for(lambda: collected.samples(identifier="next"))
         assert stored(collected, identifier="kept") == samples
         assert stored(collected, identifier="lost") == []
 
@@ -216,7 +217,7 @@ def test_stop_does_not_wait_for_a_server_that_hangs(monitors: Any) -> None:
     with FaultyServer() as server:
         monitor = monitors.RemoteMonitor(server.address, 0.05, timeout=600, flush_seconds=0.5)
         with monitor:
-            wait_until(lambda: server.requests)
+            wait_for(lambda: server.requests)
             began = time.monotonic()
         assert time.monotonic() - began < 5
         assert facts(monitor)["dropped"] == len(monitor.samples())
@@ -228,10 +229,10 @@ def test_the_token_opens_the_collector(tmp_path: Path, monitors: Any) -> None:
     """With the right token samples arrive; with a wrong one they wait, and health says why, without the token."""
     with collector(tmp_path / "heflwr.db", token="s3cret") as collected:
         with monitors.RemoteMonitor(collected.address, 0.05, token="s3cret") as monitor:
-            wait_until(lambda: facts(monitor)["sent"] > 3)
+            wait_for(lambda: facts(monitor)["sent"] > 3)
         assert stored(collected) == as_stored(monitor)
         with monitors.RemoteMonitor(collected.address, 0.05, "wrong", token="wr0ng") as monitor:
-            told = wait_until(lambda: facts(monitor)["last_error"] and facts(monitor))
+            told = wait_for(lambda: facts(monitor)["last_error"] and facts(monitor))
         assert "answered 401: this collector asks for its token" in told["last_error"]
         assert "wr0ng" not in json.dumps(told)
         assert told["dropped"] == 0
@@ -262,10 +263,10 @@ def test_https_is_checked_against_the_authority(tmp_path: Path, authority: Path,
     tls.load_cert_chain(authority / "server.pem", authority / "server.key")
     with collector(tmp_path / "heflwr.db", tls=tls) as collected:
         with monitors.RemoteMonitor(collected.url, 0.05, verify=os.fspath(authority / "ca.pem")) as monitor:
-            wait_until(lambda: facts(monitor)["sent"] > 3)
+            wait_for(lambda: facts(monitor)["sent"] > 3)
         assert stored(collected) == as_stored(monitor)
         with monitors.RemoteMonitor(collected.url, 0.05, "distrustful") as monitor:
-            told = wait_until(lambda: facts(monitor)["last_error"] and facts(monitor))
+            told = wait_for(lambda: facts(monitor)["last_error"] and facts(monitor))
         assert "CERTIFICATE_VERIFY_FAILED" in told["last_error"]
         assert stored(collected, identifier="distrustful") == []
 
@@ -367,10 +368,10 @@ def test_small_batches_go_as_they_are_and_large_ones_packed(tmp_path: Path) -> N
 
     with FaultyServer(answer) as server:
         with thread_monitor.RemoteMonitor(server.address, 0.01) as monitor:
-            wait_until(lambda: facts(monitor)["sent"] > 50)
+            wait_for(lambda: facts(monitor)["sent"] > 50)
         assert facts(monitor)["sent"] == len(monitor.samples())
         with thread_monitor.RemoteMonitor(server.address, 60) as monitor:
-            wait_until(lambda: facts(monitor)["sent"] == 1)
+            wait_for(lambda: facts(monitor)["sent"] == 1)
         packed = [headers.get("Content-Encoding") for _, headers, _ in server.requests]
         assert packed[0] == "gzip"
         assert packed[-1] is None
@@ -381,7 +382,7 @@ def test_the_collectors_command_and_a_monitor_work_together(tmp_path: Path) -> N
     """The two commands of the quick start, for real."""
     with CollectorProcess(tmp_path / "heflwr.db") as served:
         with process_monitor.RemoteMonitor(served.address, 0.1, "quick") as monitor:
-            wait_until(lambda: facts(monitor)["sent"] > 2)
+            wait_for(lambda: facts(monitor)["sent"] > 2)
         status, answer = get(f"{served.url}/api/v1/samples?identifier=quick")
     assert status == 200
     assert [sample["sequence"] for sample in answer["samples"]] == list(range(len(monitor.samples())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import json
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import FaultyServer, collector, free_port, reply, wait_until
+from servers import FaultyServer, collector, free_port, reply
+from waiting import wait_for
 
 from heflwr.monitor import process_monitor, thread_monitor
 from heflwr.monitor.metrics import METRICS
@@ -117,13 +119,13 @@ def test_after_any_fault_everything_arrives(tmp_path: Path, fault: str, spooled:
         with Sending(server.address, **options) as sink:
             for sequence in range(5):
                 sink.write(sample(sequence))
-            wait_until(lambda: len(server.requests) >= 2 and sink.facts()["last_error"])
+            wait_for(lambda: len(server.requests) >= 2 and sink.facts()["last_error"])
             told = sink.facts()
             assert (told["sent"], told["waiting"], told["dropped"], told["spooled"]) == (0, 5, 0, 5 * spooled)
             assert text in told["last_error"]
             mended = True
             sink.write(sample(5))
-            wait_until(lambda: sink.facts()["sent"] == 6)
+            wait_for(lambda: sink.facts()["sent"] == 6)
     assert [row[0] for row in received] == [0, 1, 2, 3, 4, 5]
 
 
@@ -132,7 +134,7 @@ def test_sampling_does_not_notice_a_broken_server(monitors: Any) -> None:
     """While a server answers nonsense the monitor samples on, with no error of its own."""
     with FaultyServer(lambda handler, body: reply(handler, 500)) as server:
         with monitors.RemoteMonitor(server.address, 0.02) as monitor:
-            wait_until(lambda: server.requests and len(monitor.samples()) > 20)
+            wait_for(lambda: server.requests and len(monitor.samples()) > 20)
         health = monitor.health
     assert (health.errors, health.failure) == ({}, "")
     assert health.sinks[0]["dropped"] == health.samples
@@ -151,7 +153,7 @@ def test_retry_after_is_respected() -> None:
 
     with FaultyServer(answer) as server, Sending(server.address) as sink:
         sink.write(sample(0))
-        wait_until(lambda: sink.facts()["sent"] == 1)
+        wait_for(lambda: sink.facts()["sent"] == 1)
     assert times[1] - times[0] >= 1.9
 
 
@@ -166,7 +168,7 @@ def test_attempts_get_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with FaultyServer(answer) as server, Sending(server.address, flush_seconds=0.0) as sink:
         sink.write(sample(0))
-        wait_until(lambda: len(times) == 7)
+        wait_for(lambda: len(times) == 7)
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert pauses[5] >= 0.32  # 0.02 * 2**5, half of it random
     assert pauses[5] > pauses[1]
@@ -188,7 +190,7 @@ def test_one_refused_row_does_not_take_the_others_with_it(status: int) -> None:
     with FaultyServer(answer) as server, Sending(server.address) as sink:
         for sequence in range(100):
             sink.write(sample(sequence))
-        wait_until(lambda: sink.facts()["waiting"] == 0)
+        wait_for(lambda: sink.facts()["waiting"] == 0)
         told = sink.facts()
     assert received == [sequence for sequence in range(100) if sequence != 13]
     assert (told["sent"], told["dropped"]) == (99, 1)
@@ -207,7 +209,7 @@ def test_a_server_that_takes_few_rows_gets_few() -> None:
     with FaultyServer(answer) as server, Sending(server.address) as sink:
         for sequence in range(300):
             sink.write(sample(sequence))
-        wait_until(lambda: sink.facts()["sent"] == 300)
+        wait_for(lambda: sink.facts()["sent"] == 300)
         assert sink.facts()["dropped"] == 0
 
 
@@ -216,7 +218,7 @@ def test_a_server_that_refuses_all_does_not_hold_up_the_rest() -> None:
     with FaultyServer(lambda handler, body: reply(handler, 400)) as server, Sending(server.address) as sink:
         for sequence in range(2000):
             sink.write(sample(sequence))
-        wait_until(lambda: sink.facts()["dropped"] == 2000)
+        wait_for(lambda: sink.facts()["dropped"] == 2000)
         assert len(server.requests) < 100
 
 
@@ -236,11 +238,11 @@ def test_a_full_outbox_keeps_the_newest_and_counts_the_rest(monkeypatch: pytest.
     with FaultyServer(answer) as server, Sending(server.address) as sink:
         for sequence in range(200):
             sink.write(sample(sequence))
-        wait_until(lambda: server.requests)
+        wait_for(lambda: server.requests)
         told = sink.facts()
         assert (told["waiting"], told["dropped"]) == (50, 150)
         mended = True
-        wait_until(lambda: sink.facts()["sent"] == 50)
+        wait_for(lambda: sink.facts()["sent"] == 50)
     assert received == list(range(150, 200))
 
 
@@ -259,7 +261,7 @@ def test_a_full_spool_keeps_the_newest_and_counts_the_rest(tmp_path: Path, monke
     assert told["waiting"] == told["spooled"] == 500 - told["dropped"] > 0
     with collector(tmp_path / "heflwr.db", port=port) as collected:
         with Sending(f"127.0.0.1:{port}", "second", spool=tmp_path) as sink:
-            wait_until(lambda: sink.facts()["sent"] == told["waiting"])
+            wait_for(lambda: sink.facts()["sent"] == told["waiting"])
         assert [found["sequence"] for found in collected.samples()] == list(range(told["dropped"], 500))
 
 
@@ -272,7 +274,7 @@ def test_former_runs_together_fill_no_more_than_one_spool(tmp_path: Path, monkey
         with Sending(address, f"run{number}", spool=tmp_path, flush_seconds=0.1) as sink:
             for sequence in range(100):
                 sink.write(sample(sequence))
-            wait_until(lambda sink=sink: sink.facts()["last_error"])
+            wait_for(lambda sink=sink: sink.facts()["last_error"])
         assert len(list(tmp_path.glob("*/*/*.jsonl"))) <= 6
         assert (tmp_path / _spool.home_of(tmp_path, f"http://{address}") / f"run{number}").is_dir()
 
@@ -297,7 +299,7 @@ def test_two_processes_share_a_spool_directory(tmp_path: Path) -> None:
         clients = [subprocess.Popen([sys.executable, "-c", script, str(number)]) for number in range(4)]
         assert [client.wait(60) for client in clients] == [0] * 4
         with Sending(collected.address, "last", spool=tmp_path / "spool") as sink:
-            wait_until(lambda: len(collected.samples()) == 4 * 3 * 500)
+            wait_for(lambda: len(collected.samples()) == 4 * 3 * 500)
         assert sink.facts()["dropped"] == 0
         assert len(collected.store.clients(100)[0]) == 12
     assert list((tmp_path / "spool").glob("*/*")) == []
@@ -310,7 +312,7 @@ def test_the_spool_of_a_living_run_is_left_alone(tmp_path: Path) -> None:
         first.write(sample(0))
         with Sending(f"127.0.0.1:{port}", "second", spool=tmp_path, flush_seconds=0.0) as second:
             second.write(sample(0))
-            wait_until(lambda: second.facts()["last_error"])
+            wait_for(lambda: second.facts()["last_error"])
             assert second.facts()["waiting"] == 1
 
 
@@ -345,7 +347,7 @@ def test_the_spool_of_another_process_is_taken_over_when_it_ends(tmp_path: Path,
                 other.wait()
             with Sending(address, name, spool=tmp_path, flush_seconds=0.0) as sink:
                 sink.write(sample(0))
-                wait_until(lambda sink=sink: sink.facts()["last_error"])
+                wait_for(lambda sink=sink: sink.facts()["last_error"])
                 assert sink.facts()["waiting"] == waiting  # its own, and then those of "alive" and of the other too
 
 
@@ -371,12 +373,12 @@ def test_what_was_acknowledged_is_not_sent_again(tmp_path: Path) -> None:
         with Sending(server.address, "first", spool=tmp_path, flush_seconds=0.2) as sink:
             for sequence in range(40):
                 sink.write(sample(sequence))
-            wait_until(lambda: -1 in received)
+            wait_for(lambda: -1 in received)
         taken = sink.facts()["sent"]
         assert taken == received.index(-1) > 0
         mended = True
         with Sending(server.address, "second", spool=tmp_path) as sink:
-            wait_until(lambda: sink.facts()["sent"] == 40 - taken)
+            wait_for(lambda: sink.facts()["sent"] == 40 - taken)
     assert [sequence for sequence in received if sequence >= 0] == list(range(40))
 
 
@@ -424,7 +426,7 @@ def test_a_damaged_spool_gives_what_is_whole(tmp_path: Path, damage: Callable[[P
     with collector(tmp_path / "heflwr.db", port=port) as collected:
         with Sending(f"127.0.0.1:{port}", "second", spool=tmp_path) as sink:
             sink.write(sample(0))
-            wait_until(lambda: sink.facts()["waiting"] == 0)
+            wait_for(lambda: sink.facts()["waiting"] == 0)
         found = [found["sequence"] for found in collected.samples(run="first")]
         assert found in (list(range(20)), list(range(19)))
         assert len(collected.samples(run="second")) == 1
@@ -436,11 +438,11 @@ def test_a_spool_that_vanishes_is_replaced_by_memory(tmp_path: Path) -> None:
 
     with collector(tmp_path / "heflwr.db") as collected, Sending(collected.address, spool=tmp_path / "spool") as sink:
         sink.write(sample(0))
-        wait_until(lambda: sink.facts()["sent"] == 1)
+        wait_for(lambda: sink.facts()["sent"] == 1)
         shutil.rmtree(tmp_path / "spool")
         sink.write(sample(1))
         assert "cannot spool" in sink.facts()["last_error"]
-        wait_until(lambda: sink.facts()["sent"] == 2)
+        wait_for(lambda: sink.facts()["sent"] == 2)
         assert sink.facts()["waiting"] == 0
 
 
@@ -484,7 +486,7 @@ def test_a_full_disk_is_replaced_by_memory(tmp_path: Path) -> None:
             sink.write(sample(sequence))
         assert sink.facts()["spooled"] == told["spooled"] + 20
         mended = True
-        wait_until(lambda: sink.facts()["sent"] == 320)
+        wait_for(lambda: sink.facts()["sent"] == 320)
     assert sorted(received) == list(range(320))
 
 
@@ -496,7 +498,7 @@ def test_a_missing_value_is_null_and_a_count_is_an_integer() -> None:
         sink.open(Run("a", "r", 1, 1.0, 1.0, columns))
         sink.write(Sample(0, 1.5, 0.0, (float("nan"), 3.0)))
         sink.write(Sample(1, 2.5, 1.0, (float("inf"), float("nan"))))
-        wait_until(lambda: sink.facts()["sent"] == 2)
+        wait_for(lambda: sink.facts()["sent"] == 2)
         sink.close()
         bodies = b"".join(body for _, _, body in server.requests)
     assert b"[0, 1.5, null, 3]" in bodies
@@ -510,7 +512,7 @@ def test_any_identifier_arrives(tmp_path: Path, identifier: str) -> None:
         sink = RemoteSink(collected.address)
         sink.open(Run(identifier, "r", 1, 1.0, 1.0, COLUMNS))
         sink.write(sample(0))
-        wait_until(lambda: sink.facts()["sent"] == 1)
+        wait_for(lambda: sink.facts()["sent"] == 1)
         sink.close()
         assert [found["identifier"] for found in collected.samples()] == [identifier.replace("\ud800", "\\ud800")]
 
@@ -523,5 +525,166 @@ def test_a_duplicate_counts_as_sent(tmp_path: Path) -> None:
             with Sending(collected.address, "same") as sink:
                 for sequence in range(10):
                     sink.write(sample(sequence))
-                wait_until(lambda sink=sink: sink.facts()["sent"] == 10)
+                wait_for(lambda sink=sink: sink.facts()["sent"] == 10)
         assert len(collected.samples()) == 10
+
+
+WITHOUT_DESCRIPTORS = """
+import os, sys
+from contextlib import contextmanager
+from pathlib import Path
+from heflwr.monitor.metrics import METRICS
+from heflwr.monitor.sample import Run, Sample
+from heflwr.monitor.sinks import _sender
+from heflwr.monitor.sinks._spool import Leftovers, home_of
+from heflwr.monitor.sinks.remote import RemoteSink
+from waiting import wait_for
+import resource
+
+_sender.BATCH_SECONDS, _sender.BACKOFF_SECONDS = 0.01, (0.01, 0.05)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+@contextmanager
+def none_free():
+    hoard = []
+    try:
+        while True:
+            hoard.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+    yield
+    for descriptor in hoard:
+        os.close(descriptor)
+
+def say(value):
+    print(value, flush=True)
+    sys.stdin.readline()
+
+host, spool = sys.argv[1:]
+"""
+
+
+@contextlib.contextmanager
+def without_descriptors(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a script that may take all its descriptors away; it waits for a line after each that it prints."""
+    script = WITHOUT_DESCRIPTORS + textwrap.dedent(code)
+    tests = os.fspath(Path(__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_process_without_free_descriptors_keeps_what_it_spooled(tmp_path: Path) -> None:
+    """While the spool cannot be read nothing of it is deleted; health says why, and later each sample arrives."""
+    received: list[int] = []
+    mended = False
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        if mended:
+            received.extend(row[0] for row in rows_of(body, dict(handler.headers)))
+            accept(handler, body)
+        else:
+            reply(handler, 500)
+
+    code = """
+        sink = RemoteSink(host, spool=spool, flush_seconds=10)
+        sink.open(Run("a", "r", os.getpid(), 1.0, 1.0, METRICS[:2]))
+        for sequence in range(20):
+            sink.write(Sample(sequence, 1.7e9 + sequence, 0.0, (1.0, 2.0)))
+        wait_for(lambda: "500" in sink.facts()["last_error"])
+        with none_free():
+            wait_for(lambda: "cannot read the spool" in sink.facts()["last_error"] or sink.facts()["dropped"])
+            sink.write(Sample(20, 1.7e9 + 20, 0.0, (1.0, 2.0)))
+            facts = sink.facts()
+        say([facts["waiting"], facts["spooled"], facts["dropped"]])
+        sink.close()
+        say([sink.facts()["sent"], sink.facts()["dropped"]])
+    """
+    with FaultyServer(answer) as server, without_descriptors(code, server.address, os.fspath(tmp_path)) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "[21, 21, 0]\n"
+        mended = True
+        print(file=process.stdin, flush=True)
+        assert process.stdout.readline() == "[21, 0]\n"
+    assert received == list(range(21))
+
+
+def test_leftovers_that_cannot_be_read_now_are_left_for_later(tmp_path: Path) -> None:
+    """Without a free descriptor no former run is taken for an empty one; with one, all of each is found."""
+    host = f"127.0.0.1:{free_port()}"
+    for name in ("first", "second"):
+        with Sending(host, name, spool=tmp_path, flush_seconds=0.0) as sink:
+            for sequence in range(20):
+                sink.write(sample(sequence))
+    code = """
+        home = home_of(Path(spool), f"http://{host}")
+        leftovers = Leftovers(home)
+        free = []
+        for keep_free in range(4):  # for the lock, for the list of segments, for a segment
+            with none_free():
+                for descriptor in range(63, 63 - keep_free, -1):
+                    os.close(descriptor)
+                try:
+                    free.append(leftovers.claim_next())
+                except OSError:
+                    pass
+                for _ in range(keep_free):
+                    os.dup(0)
+        free += [leftovers.claim_next() for _ in range(3)]
+        found = [spool.waiting for spool in free if spool is not None]
+        for spool in free:
+            if spool is not None:
+                spool.close()
+        say(found)
+    """
+    with without_descriptors(code, host, os.fspath(tmp_path)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "[20, 20]\n"
+    assert len(list(tmp_path.glob("*/*/00000001.jsonl"))) == 2
+
+
+def test_hundreds_of_former_runs_do_not_take_hundreds_of_descriptors(tmp_path: Path) -> None:
+    """A client that crashed often comes back with a few descriptors at a time, and all its samples arrive."""
+    port, runs = free_port(), 120
+    for number in range(runs):
+        with Sending(f"127.0.0.1:{port}", f"run{number}", spool=tmp_path / "spool", flush_seconds=0.0) as sink:
+            sink.write(sample(0))
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
+    with Sending(f"127.0.0.1:{port}", "next", spool=tmp_path / "spool") as sink:
+        sink.write(sample(0))
+        wait_for(lambda: sink.facts()["last_error"])
+        assert len(list(descriptors.iterdir())) - before < 40
+        with collector(tmp_path / "heflwr.db", port=port) as collected:
+            wait_for(lambda: sink.facts()["sent"] == runs + 1)
+            assert len(collected.samples()) == runs + 1
+            wait_for(lambda: [path.name for path in (tmp_path / "spool").glob("*/*")] == ["next"])
+    assert sink.facts()["dropped"] == 0
+
+
+def test_a_collector_that_is_away_for_an_hour_misses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour of samples, one a second, is more than this memory holds and several segments: the spool keeps all."""
+    monkeypatch.setattr(_outbox, "OUTBOX_ROWS", 100)
+    monkeypatch.setattr(_spool, "SEGMENT_BYTES", 20_000)
+    port, rows = free_port(), 3_700
+    with Sending(f"127.0.0.1:{port}", "hour", spool=tmp_path / "spool") as sink:
+        for sequence in range(rows):
+            sink.write(sample(sequence, float(sequence)))
+        wait_for(lambda: sink.facts()["last_error"])
+        assert len(list(tmp_path.glob("spool/*/hour/*.jsonl"))) > 3
+        told = sink.facts()
+        assert (told["sent"], told["waiting"], told["spooled"], told["dropped"]) == (0, rows, rows, 0)
+        with collector(tmp_path / "heflwr.db", port=port) as collected:
+            wait_for(lambda: sink.facts()["sent"] == rows)
+            found = collected.samples()
+    name = COLUMNS[0].name
+    assert [(row["sequence"], row["values"][name]) for row in found] == [(n, float(n)) for n in range(rows)]

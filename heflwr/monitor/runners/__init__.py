@@ -24,8 +24,11 @@ class Runner(Protocol):
             MonitorError: Something that the plan needs cannot be had here; nothing is left running.
         """
 
-    def mark(self, token: int) -> None:
-        """Have a sample taken now that carries `token`. Never blocks and never raises."""
+    def mark(self, token: int) -> bool:
+        """Have a sample taken now that carries `token`; return False where that is not to be had.
+
+        Never raises, and takes no longer than a reading.
+        """
 
     def sync(self) -> None:
         """Wait, SYNC_SECONDS at most, until the recording holds what has been sampled by now."""

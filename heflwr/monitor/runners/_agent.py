@@ -48,7 +48,12 @@ class _Outlet:
     """Frames to the parent, in batches."""
 
     def __init__(self) -> None:
-        self._stdout = sys.stdout.fileno()
+        self._stdout = os.dup(1)
+        try:
+            os.dup2(2, 1)  # what a sink or an import prints must not fall between the frames
+        except OSError:  # the parent has no stderr
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.stdout = sys.stderr
         self._batch = bytearray()
         self._sent_at = float("-inf")
         self._shape: struct.Struct | None = None
@@ -87,15 +92,17 @@ class _ParentedInbox(Inbox):
         return (STOP, 0) if command is None and os.getppid() != self._parent else command
 
 
+def _go_on(number: int, stack: object) -> None:
+    """Handle a signal by doing nothing; unlike SIG_IGN this is not inherited by a probe's child process."""
+
+
 def main() -> None:
     """Read a plan, carry it out, leave."""
     stdin = sys.stdin.buffer
     inbox = _ParentedInbox()
-    if hasattr(signal, "SIGINT"):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; we end when it ends
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # often sent to a whole group: we end when the parent does
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda number, stack: inbox.put(STOP))
+            signal.signal(getattr(signal, name), _go_on)
     outlet = _Outlet()
     try:
         (length,) = struct.unpack("<I", stdin.read(4))
@@ -129,8 +136,9 @@ def main() -> None:
     threading.Thread(target=listen, name="heflwr-agent-stdin", daemon=True).start()
     try:
         sampling.run(inbox, on_sync)
-        sampling.close()
-        report(BYE)
-        outlet.send()
-    finally:
-        os._exit(0)  # the listener sits in read(): an orderly interpreter exit would wait for it
+    except BaseException as error:  # a defect of ours: it must show in the parent's health
+        sampling.report.failure = f"the sampling child ended: {error!r}"
+    sampling.close()
+    report(BYE)
+    outlet.send()
+    os._exit(0)  # the listener sits in read(): an orderly interpreter exit would wait for it

@@ -24,11 +24,21 @@ def frame(kind: int, payload: bytes = b"") -> bytes:
     return _HEADER.pack(kind, len(payload)) + payload
 
 
+FRAME_BYTES = 1 << 20
+"""Largest payload; a report of a hundred sinks has a tenth of it."""
+
+
 def read_frame(stream: BinaryIO) -> tuple[int, bytes] | None:
-    """Return the next frame, or None at the end of the stream (also one cut short by a killed writer)."""
+    """Return the next frame, or None at the end of the stream (also one cut short by a killed writer).
+
+    Raises:
+        ValueError: What comes is no frame.
+    """
     head = stream.read(_HEADER.size)
     if len(head) < _HEADER.size:
         return None
     kind, length = _HEADER.unpack(head)
+    if not READY <= kind <= BYE or length > FRAME_BYTES:
+        raise ValueError(f"no frame begins with {head!r}")
     payload = stream.read(length)
     return (kind, payload) if len(payload) == length else None

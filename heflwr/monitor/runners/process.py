@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import marshal
 import os
@@ -31,23 +32,29 @@ from heflwr.monitor.runners._frames import (
     read_frame,
 )
 from heflwr.monitor.sample import Sample
-from heflwr.monitor.sampling import MARK, SYNC, Report
+from heflwr.monitor.sampling import MARK, STOP, SYNC, Report
 
 START_SECONDS = 20.0
 """Longest that start() waits for the child: a Jetson Nano under full load needs some seconds to start Python."""
+
+KILL_SECONDS = 1.0
+"""Longest that stop() waits for a killed child to be gone."""
 
 PIPE_BYTES = 1 << 20
 """Asked of the kernel for the pipe from the child, so that a stopped (SIGSTOP) parent does not stop the sampling."""
 
 _BOOT = (
-    "import sys,marshal;b=sys.stdin.buffer;n=int.from_bytes(b.read(4),'little');sys.path[:]=marshal.loads(b.read(n));"
+    "import sys,marshal;b=sys.stdin.buffer;n=int.from_bytes(b.read(4),'little') or sys.exit();sys.path+=marshal.loads(b.read(n));"
     "from heflwr.monitor.runners._agent import main;main()"
 )
-"""Started with -I -S: no site, no user configuration, half the time and memory. Its search path is the parent's."""
+"""Started with -I -S: no site, no user configuration, half the time and memory. The parent's search path comes behind
+its own, so that nothing there can stand in for the standard library."""
 
 
 class ProcessRunner:
     """See `runners.Runner`."""
+
+    _has_agent = False
 
     def start(self, plan: Plan, recording: Recording) -> None:
         self._recording = recording
@@ -67,28 +74,45 @@ class ProcessRunner:
             ) from error
         path = marshal.dumps([str(Path(__file__).parents[3]), *map(os.path.abspath, sys.path)])
         self._agent = self._spawn()
-        assert self._agent.stdin is not None
-        self._stdin = self._agent.stdin.fileno()
+        self._has_agent = True
         self._reader = threading.Thread(target=self._read, name="heflwr-monitor-reader", daemon=True)
-        self._reader.start()
-        with contextlib.suppress(OSError):  # a child that died at once is told by its end of stream
-            self._write(struct.pack("<I", len(path)) + path + struct.pack("<I", len(pickled)) + pickled)
-            if hasattr(os, "set_blocking"):  # not on Windows before Python 3.12
-                os.set_blocking(self._stdin, False)
-        self._ready.wait(START_SECONDS)
-        if not self._is_ready:
+        try:
+            self._reader.start()
+            with contextlib.suppress(OSError):  # a child that died at once is told by its end of stream
+                self._write(struct.pack("<I", len(path)) + path + struct.pack("<I", len(pickled)) + pickled)
+                if hasattr(os, "set_blocking"):  # not on Windows before Python 3.12
+                    os.set_blocking(self._stdin(), False)
+            self._ready.wait(START_SECONDS)
+            if not self._is_ready:
+                raise self._reason()
+        except BaseException as error:  # also Ctrl-C: nothing stays behind that nobody could stop
             self._end(patience=0.0)
-            if self._refusal is None:
-                how = f"ended with code {self._agent.returncode}" if self._ready.is_set() else "did not answer"
-                self._refusal = AgentUnavailable(f"the sampling child ({sys.executable}) {how}; use runner='thread'")
-            raise self._refusal
+            if isinstance(error, RuntimeError) and not isinstance(error, MonitorError):
+                raise AgentUnavailable(f"cannot start a thread ({error}); raise the limit of processes") from error
+            raise
+
+    def _reason(self) -> MonitorError:
+        """Return why the agent is not ready."""
+        if self._refusal is not None:
+            return self._refusal
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._agent.wait(0.5 if self._ready.is_set() else 0.0)
+        code = self._agent.returncode
+        how = "did not answer" if code is None else f"ended with code {code}"
+        return AgentUnavailable(f"the sampling child ({sys.executable}) {how}; use runner='thread'")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         if not sys.executable:
             raise AgentUnavailable("this interpreter does not know its own executable; use runner='thread'")
         command = [sys.executable, "-I", "-S", "-X", f"utf8={sys.flags.utf8_mode}", "-c", _BOOT]
         try:
-            agent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+            agent = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                process_group=0 if os.name == "posix" else None,  # Ctrl-C is not for it, not even while it starts
+            )
         except OSError as error:
             raise AgentUnavailable(f"cannot start {sys.executable}: {error}; use runner='thread'") from error
         with contextlib.suppress(ImportError, AttributeError, OSError):  # Linux only, and only a convenience
@@ -98,34 +122,51 @@ class ProcessRunner:
             fcntl.fcntl(agent.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         return agent
 
-    def mark(self, token: int) -> None:
-        self._command(MARK, token)
+    def mark(self, token: int) -> bool:
+        return self._command(MARK, token)
 
     def sync(self) -> None:
-        if self._is_ready and not self._said_bye and self._reader.is_alive():
+        if self._is_ready and not self._said_bye:
             self._synced.clear()
             self._token += 1
-            self._command(SYNC, self._token)
-            self._synced.wait(SYNC_SECONDS)
+            if self._command(SYNC, self._token):
+                self._synced.wait(SYNC_SECONDS)
 
     def abandon(self) -> None:
+        if not self._has_agent:
+            return
         self._write_lock = threading.RLock()  # a thread that did not come along may hold the old one
-        self._close_pipes()
+        self._close_stdin()
+        if self._agent.stdout is not None:
+            self._agent.stdout.close()
         self._agent.returncode = 0  # not our child: nothing to wait for, nothing to warn of
 
     def stop(self) -> None:
         self._is_stopping = True
-        self._close_stdin()  # the agent's signal to finish, behind all that was asked of it before
+        self._command(STOP, 0)
+        self._close_stdin()  # says the same to an agent whose pipe is full; a forked child may hold another copy
         self._end(self._patience)
 
-    def _command(self, command: str, token: int) -> None:
-        with contextlib.suppress(OSError, ValueError), self._write_lock:  # the agent is gone: the reader says so
-            os.write(self._stdin, COMMAND.pack(command.encode(), token))  # would block: the agent is stopped, give up
+    def _command(self, command: str, token: int) -> bool:
+        """Send a command; return False where the agent is gone, or so long stopped that the pipe is full."""
+        if not self._reader.is_alive():  # a write would meet SIGPIPE, which the user may have let kill
+            return False
+        try:
+            with self._write_lock:
+                os.write(self._stdin(), COMMAND.pack(command.encode(), token))
+        except (OSError, ValueError):
+            return False
+        return True
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            view = view[os.write(self._stdin, view) :]
+            view = view[os.write(self._stdin(), view) :]
+
+    def _stdin(self) -> int:
+        """Return the descriptor of the agent's stdin. Raises ValueError once that is closed."""
+        assert self._agent.stdin is not None
+        return self._agent.stdin.fileno()
 
     def _close_stdin(self) -> None:
         assert self._agent.stdin is not None
@@ -134,13 +175,15 @@ class ProcessRunner:
 
     def _read(self) -> None:
         """Take frames until the agent's end; runs in the reader thread."""
-        stream = self._agent.stdout
-        assert stream is not None
-        buffered = open(stream.fileno(), "rb", closefd=False)  # noqa: SIM115 - the pipe has an owner
-        with contextlib.suppress(OSError, ValueError):
-            while (got := read_frame(buffered)) is not None:
-                self._take(*got)
-        if self._is_ready and not self._said_bye and not self._is_stopping:
+        assert isinstance(self._agent.stdout, io.RawIOBase)
+        try:
+            with io.BufferedReader(self._agent.stdout) as stream:  # this thread's own, and closed by it
+                while (got := read_frame(stream)) is not None:
+                    self._take(*got)
+        except Exception as error:  # bytes that are no frames
+            if not self._is_stopping:
+                self._recording.fail(f"the sampling child cannot be understood: {error!r}")
+        if self._is_ready and not self._is_stopping:
             self._recording.fail(f"the sampling child (pid {self._agent.pid}) died; samples end here")
         self._ready.set()
         self._synced.set()
@@ -162,22 +205,16 @@ class ProcessRunner:
             self._is_ready = True
             self._ready.set()
 
-    def _close_pipes(self) -> None:
-        self._close_stdin()
-        assert self._agent.stdout is not None
-        with contextlib.suppress(OSError):
-            self._agent.stdout.close()
-
     def _end(self, patience: float) -> None:
-        """See the agent off: wait, then terminate, then kill. Never raises."""
-        for nudge in (None, self._agent.terminate, self._agent.kill):
-            if nudge is not None:
-                self._recording.fail(f"the sampling child (pid {self._agent.pid}) did not end in time")
-                with contextlib.suppress(OSError):
-                    nudge()
+        """See the agent off: wait, then kill. Never raises."""
+        try:
+            self._agent.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._recording.fail(f"the sampling child (pid {self._agent.pid}) did not end in time")
+            with contextlib.suppress(OSError):
+                self._agent.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._agent.wait(patience)
-                break
-            patience = 0.5
-        self._reader.join(1.0)
-        self._close_pipes()
+                self._agent.wait(KILL_SECONDS)
+        if self._reader.ident is not None:
+            self._reader.join(KILL_SECONDS)
+        self._close_stdin()

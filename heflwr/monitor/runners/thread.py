@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
 
+from heflwr.monitor.errors import MonitorError
 from heflwr.monitor.plan import Plan
 from heflwr.monitor.probes.tree import ProcessGone
 from heflwr.monitor.recording import Recording
 from heflwr.monitor.runners import STOP_SECONDS
-from heflwr.monitor.sampling import STOP, Inbox, Sampling
+from heflwr.monitor.sampling import MARK, STOP, WRITE, Inbox, Sampling
 
 
 class ThreadRunner:
@@ -18,14 +18,20 @@ class ThreadRunner:
 
     def start(self, plan: Plan, recording: Recording) -> None:
         self._recording = recording
-        self._sampling = Sampling(plan, recording.sample)
-        recording.report = self._sampling.report
-        self._sampling.open()
         self._patience = STOP_SECONDS + sum(sink.flush_seconds for sink in plan.sinks)
         self._inbox = Inbox()
         self._watches_self = plan.pid == os.getpid()
         self._thread = threading.Thread(target=self._run, name="heflwr-monitor", daemon=True)
-        self._thread.start()
+        self._sampling = Sampling(plan, recording.sample)
+        recording.report = self._sampling.report
+        self._sampling.open()
+        try:
+            self._thread.start()
+        except BaseException as error:
+            self._sampling.close()
+            if isinstance(error, RuntimeError):
+                raise MonitorError(f"cannot start a thread ({error}); raise the limit of processes") from error
+            raise
 
     def _run(self) -> None:
         try:
@@ -35,11 +41,18 @@ class ThreadRunner:
         finally:
             self._sampling.close()
 
-    def mark(self, token: int) -> None:
+    def mark(self, token: int) -> bool:
         """Take the sample in the caller's thread: the window's edge is exact, and it costs a reading."""
-        if self._thread.is_alive():
-            with suppress(ProcessGone):  # the loop finds out by itself, and says so
-                self._sampling.tick(token)
+        if not self._thread.is_alive():
+            return False
+        try:
+            if self._sampling.tick(token, patience=0.0):
+                self._inbox.put(WRITE)
+            else:
+                self._inbox.put(MARK, token)  # another sample is being taken this very moment: right after it
+        except ProcessGone:  # the loop finds out by itself, and says so
+            return False
+        return True
 
     def sync(self) -> None:
         """Nothing to wait for: samples are recorded as they are taken."""

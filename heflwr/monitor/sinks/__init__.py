@@ -14,8 +14,8 @@ from heflwr.monitor.sample import Run, Sample
 class Sink(Protocol):
     """Writes samples somewhere. Constructors only remember and check; handles are taken in open().
 
-    open() and close() come from the threads that start and end the run, write() from the sampling loop's own thread, never
-    from one that trains; facts() may come from any thread.
+    open() and close() come from the threads that start and end the run, write() from the sampling loop's own thread,
+    never from one that trains; facts() may come from any thread.
     """
 
     flush_seconds: float

@@ -6,6 +6,7 @@ where a forked child inherited it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hmac
 import os
@@ -99,21 +100,25 @@ class Endpoint:
         self._connections: dict[_Connection, None] = {}  # a set that knows who is the oldest
 
     def open(self) -> None:
-        """Listen. Raises OSError (UnicodeError for some impossible names), and then leaves nothing open."""
-        self._listener = _listen(self._host, self.port)
-        try:
+        """Listen. What it raises leaves nothing open.
+
+        Raises:
+            OSError: The address cannot be had (UnicodeError for some impossible names).
+            RuntimeError: The system has no thread left.
+        """
+        with contextlib.ExitStack() as undo:
+            self._listener = undo.enter_context(_listen(self._host, self.port))
             self._listener.setblocking(False)
             self.port = self._listener.getsockname()[1]
-            self._ear, self._mouth = socket.socketpair()  # close() speaks, the thread hears
+            self._ear, self._mouth = map(undo.enter_context, socket.socketpair())  # close() speaks, the thread hears
+            self._selector = undo.enter_context(selectors.DefaultSelector())
+            self._selector.register(self._listener, selectors.EVENT_READ)
+            self._selector.register(self._ear, selectors.EVENT_READ)
             self._thread = threading.Thread(target=self._serve, name="heflwr-endpoint", daemon=True)
-            self._selector = selectors.DefaultSelector()
-        except BaseException:
-            self._listener.close()
-            raise
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(self._ear, selectors.EVENT_READ)
-        _remember(self)
-        self._thread.start()
+            _remember(self)
+            undo.callback(_open.discard, self)
+            self._thread.start()
+            undo.pop_all()
 
     def close(self) -> None:
         """Free the port, cut every connection, end every thread."""

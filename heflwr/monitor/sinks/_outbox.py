@@ -45,7 +45,11 @@ class Outbox(Protocol):
         """Rows that made room for newer ones, or were lost."""
 
     def peek(self, limit: int) -> Batch | None:
-        """Return the oldest rows, `limit` at most, and keep them; None where there are none."""
+        """Return the oldest rows, `limit` at most, and keep them; None where there are none.
+
+        Raises:
+            OSError: They are there, and cannot be read now; a later call tries again.
+        """
 
     def forget(self, batch: Batch) -> None:
         """Let go of a batch's rows. Does nothing once closed."""

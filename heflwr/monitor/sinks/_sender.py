@@ -39,6 +39,9 @@ ANSWER_BYTES = 65_536
 REFUSED_IN_A_ROW = 3
 """So many single rows refused one after the other: it is not the rows. From there whole batches are given up."""
 
+LEFTOVERS_AT_ONCE = 8
+"""Former runs that are held at a time; each costs a descriptor, and after many crashes there are hundreds."""
+
 TOO_LARGE = 413
 REFUSED = 400
 
@@ -89,12 +92,12 @@ class Sender:
     """Empties outboxes, those of former runs first, each in order."""
 
     def __init__(
-        self, collector: Collector, outboxes: Sequence[Outbox], find_leftovers: Callable[[], Sequence[Outbox]]
+        self, collector: Collector, outboxes: Sequence[Outbox], claim_leftover: Callable[[], Outbox | None]
     ) -> None:
         self.tally = Tally()
         self._collector = collector
         self._outboxes = tuple(outboxes)
-        self._find_leftovers = find_leftovers
+        self._claim_leftover = claim_leftover
         self._leftovers: tuple[Outbox, ...] = ()  # replaced, never changed: facts() reads it from another thread
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -131,7 +134,6 @@ class Sender:
         import requests
 
         try:
-            self._leftovers = tuple(self._find_leftovers())
             with requests.Session() as session:
                 session.auth = self._authorize  # also keeps ~/.netrc from replacing our header
                 while self._is_due():
@@ -145,11 +147,7 @@ class Sender:
 
     def _is_due(self) -> bool:
         """Wait until there is something to send and it is time to; False when it is time to end."""
-        while self._leftovers and not self._leftovers[0].waiting:
-            leftover, *rest = self._leftovers
-            leftover.close()
-            self.tally.refused += leftover.dropped
-            self._leftovers = tuple(rest)
+        self._renew_leftovers()
         if self._closing.is_set():
             left = self._deadline - time.monotonic()
             if self._failures >= 2 or (self._failures and self._pause > left):
@@ -166,15 +164,44 @@ class Sender:
             self._closing.wait(BATCH_SECONDS)
         return not self._closing.is_set() or self._is_worth_a_last_try()
 
+    def _renew_leftovers(self) -> None:
+        """Let go of former runs of which all is sent, and claim others in their place."""
+        for leftover in self._leftovers:
+            if not leftover.waiting:
+                self._leftovers = tuple(other for other in self._leftovers if other is not leftover)
+                self._settle(leftover)
+        try:
+            while len(self._leftovers) < LEFTOVERS_AT_ONCE and time.monotonic() < self._deadline:
+                found = self._claim_leftover()
+                if found is None:
+                    return
+                if found.waiting:
+                    self._leftovers = (*self._leftovers, found)
+                else:
+                    self._settle(found)
+        except OSError as error:
+            self._tell(f"cannot read what former runs left in the spool: {error}")
+
+    def _settle(self, leftover: Outbox) -> None:
+        leftover.close()
+        self.tally.refused += leftover.dropped
+
     def _is_worth_a_last_try(self) -> bool:
         return time.monotonic() < self._deadline and any(outbox.waiting for outbox in self.outboxes)
 
     def _send(self, session: requests.Session) -> None:
+        trouble = ""
         for outbox in self.outboxes:
-            batch = outbox.peek(self._limit)
+            try:
+                batch = outbox.peek(self._limit)
+            except OSError as error:  # no descriptor is free, say; the others may have theirs open
+                trouble = f"cannot read the spool: {error}"
+                continue
             if batch is not None:
                 break
         else:
+            if trouble:
+                raise _Trouble(trouble)
             return
         status, answer, pause = self._post(session, batch)
         if 200 <= status < 300 and _is_receipt(answer, len(batch.rows)):
@@ -248,9 +275,12 @@ class Sender:
         self._failures += 1
         self._pause = max(pause, error.pause if isinstance(error, _Trouble) else 0.0)
         text = str(error) if isinstance(error, _Trouble) else f"cannot reach {self._collector.url}: {error}"
+        self._tell(text)
+
+    def _tell(self, trouble: str) -> None:
         if not self.tally.last_error:
-            _logger.warning("samples wait, and are sent as soon as it works: %s", text)
-        self.tally.last_error = text
+            _logger.warning("samples wait, and are sent as soon as it works: %s", trouble)
+        self.tally.last_error = trouble
 
 
 def load_client() -> None:

@@ -41,7 +41,7 @@ class _Segment:
 
 
 class Spool:
-    """An outbox on disk. `begin` makes one for a new run, `leftovers` finds those of runs whose process is gone."""
+    """An outbox on disk. `begin` makes one for a new run, `Leftovers` finds those of runs whose process is gone."""
 
     def __init__(self, directory: Path, lock: int, segments: deque[_Segment], label: bytes = b"") -> None:
         self._directory = directory
@@ -81,6 +81,7 @@ class Spool:
             self._segments[-1].waiting += 1
 
     def peek(self, limit: int) -> Batch | None:
+        """See Outbox. Raises OSError where a segment that is there cannot be read now; it stays."""
         with self._lock:
             while self._segments and not self._is_closed:
                 segment = self._segments[0]
@@ -119,21 +120,22 @@ class Spool:
             if self._position >= 0:
                 os.close(self._position)
             if is_done:
-                for path in (*self._directory.glob("*.jsonl"), self._directory / "position", self._directory / "lock"):
-                    with contextlib.suppress(OSError):  # Windows does not delete the lock while it is open
-                        path.unlink()
+                with contextlib.suppress(OSError):  # no descriptor to list it: the next run deletes what is left
+                    for path in _files_in(self._directory):
+                        path.unlink(missing_ok=True)
+                    (self._directory / "position").unlink(missing_ok=True)
+                    (self._directory / "lock").unlink(missing_ok=True)  # Windows does not, while it is open
             release(self._directory, self._lock_file)
             if is_done:
                 with contextlib.suppress(OSError):
                     (self._directory / "lock").unlink(missing_ok=True)
                     self._directory.rmdir()
 
-    def trim(self, segments: int) -> int:
-        """Drop the oldest segments until at most this many are left; return how many are."""
+    def trim(self, segments: int) -> None:
+        """Drop the oldest segments until at most this many are left."""
         with self._lock:
             while len(self._segments) > segments:
                 self._drop_oldest()
-            return len(self._segments)
 
     def _next_segment(self) -> None:
         self._close_segment()
@@ -158,6 +160,7 @@ class Spool:
         self._end += written
 
     def _read(self, segment: _Segment, limit: int) -> Batch | None:
+        """Return rows of a segment, None where it is deleted or damaged. Raises OSError where only now is no time."""
         try:
             with self._path(segment.number).open("rb") as file:
                 path, _, head = file.readline().decode().rstrip("\n").partition(" ")
@@ -166,7 +169,7 @@ class Spool:
                 file.seek(max(segment.offset, file.tell()))
                 rows = tuple(_whole_lines(file, min(limit, segment.waiting)))
                 return Batch(path, head, rows, (segment.number, file.tell())) if rows else None
-        except (OSError, UnicodeDecodeError):
+        except (FileNotFoundError, UnicodeDecodeError):
             return None
 
     def _drop_oldest(self) -> None:
@@ -191,20 +194,78 @@ def home_of(spool: Path, url: str) -> Path:
     return spool / quote(url, safe="")
 
 
-def leftovers(home: Path) -> list[Spool]:
-    """Claim the runs whose process is gone, the oldest first, together no more than one spool may hold."""
-    found = []
-    with contextlib.suppress(OSError):
-        for directory in sorted((path for path in home.iterdir() if path.is_dir()), key=_age):
-            lock = None
-            with contextlib.suppress(OSError):
-                lock = claim(directory)
-            if lock is not None:
-                found.append(Spool(directory, lock, _segments_in(directory)))
+class Leftovers:
+    """Runs whose process is gone, the oldest first, together no more than one spool may hold.
+
+    They are claimed one by one, since each holds a descriptor and a client that crashed often left hundreds.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._rest: deque[tuple[Path, int]] | None = None  # each with the segments it may keep; None before a look
+
+    def claim_next(self) -> Spool | None:
+        """Return one more, None where there is none.
+
+        Raises:
+            OSError: It cannot be had now. Nothing is lost, and a later call tries again.
+        """
+        if self._rest is None:
+            self._rest = _look(self._home)
+        while self._rest:
+            directory, keep = self._rest.popleft()
+            try:
+                spool = _claimed(directory)
+            except OSError:
+                self._rest.append((directory, keep))  # behind the others: it may never be had
+                raise
+            if spool is not None:
+                spool.trim(keep)
+                return spool
+        return None
+
+
+def _look(home: Path) -> deque[tuple[Path, int]]:
+    """Return the runs that nobody holds, the oldest first, and how many segments of each may stay."""
+    found: deque[tuple[Path, int]] = deque()
     room = SPOOL_SEGMENTS
-    for spool in reversed(found):
-        room -= spool.trim(room)
+    with contextlib.suppress(FileNotFoundError):
+        for directory in sorted((path for path in home.iterdir() if path.is_dir()), key=_age, reverse=True):
+            try:
+                segments = _count(directory)
+            except OSError:
+                found.appendleft((directory, SPOOL_SEGMENTS))  # what cannot be counted is not cut short
+                continue
+            if segments is not None:
+                found.appendleft((directory, min(room, segments)))
+                room -= min(room, segments)
     return found
+
+
+def _count(directory: Path) -> int | None:
+    """Return a run's segments, None where somebody holds it. Raises OSError."""
+    lock = claim(directory)
+    if lock is None:
+        return None
+    try:
+        return len(_files_in(directory))
+    finally:
+        release(directory, lock)
+
+
+def _claimed(directory: Path) -> Spool | None:
+    """Return a run's spool, None where somebody holds it or it is gone. Raises OSError where it cannot be read now."""
+    try:
+        lock = claim(directory)
+    except FileNotFoundError:
+        return None
+    if lock is None:
+        return None
+    try:
+        return Spool(directory, lock, _segments_in(directory))
+    except BaseException:
+        release(directory, lock)
+        raise
 
 
 def _age(directory: Path) -> float:
@@ -213,13 +274,19 @@ def _age(directory: Path) -> float:
     return 0.0
 
 
+def _files_in(directory: Path) -> list[Path]:
+    """Return a run's segments in order. Raises OSError, which Path.glob may keep to itself."""
+    return sorted(path for path in directory.iterdir() if path.suffix == ".jsonl")
+
+
 def _segments_in(directory: Path) -> deque[_Segment]:
+    """Return what waits in a run's directory. Raises OSError where it cannot be read now."""
     at, start = 0, 0
-    with contextlib.suppress(OSError, ValueError):  # without a position all is sent again
+    with contextlib.suppress(FileNotFoundError, ValueError):  # without a position all is sent again
         at, start = map(int, (directory / "position").read_text("ascii").split())
     segments: deque[_Segment] = deque()
-    for path in sorted(directory.glob("*.jsonl")):
-        with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
+    for path in _files_in(directory):
+        with contextlib.suppress(FileNotFoundError, ValueError), path.open("rb") as file:
             number = int(path.stem)
             file.readline()
             offset = max(file.tell(), start if number == at else 0)

@@ -6,6 +6,7 @@ whole lines only. A line torn by a full disk is closed off before the next one.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -13,11 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from heflwr.monitor import arguments
 from heflwr.monitor.errors import SinkUnavailable
 from heflwr.monitor.sample import Run, Sample
 
 HEADER = "heflwr run"
 """How the line begins that opens a run (after "# " in text and CSV; as the key "type" in JSON lines)."""
+
+_FLAGS = os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 _UNITS = {"percent": "%", "bytes": "B", "seconds": "s", "milliwatts": "mW", "millijoules": "mJ", "joules": "J"}
 
@@ -37,10 +41,8 @@ class FileSink:
         Raises:
             ValueError: Another format.
         """
-        if format not in _FORMATS:
-            raise ValueError(f"format must be one of {', '.join(map(repr, _FORMATS))}, got {format!r}")
         self._path = Path(file).absolute()
-        self._format = format
+        self._format = arguments.choice("format", format, tuple(_FORMATS))
         self._descriptor = -1
 
     def open(self, run: Run) -> None:
@@ -56,7 +58,7 @@ class FileSink:
 
     def write(self, sample: Sample) -> None:
         if self._descriptor < 0 or os.fstat(self._descriptor).st_nlink == 0:
-            self.close()  # deleted, or its directory was: begin it anew if that can be done
+            self.close()  # deleted, or its directory was, or its header did not fit: begin anew if that can be done
             self._take_file()
         self._append(self._line(sample))
         self._written += 1
@@ -70,10 +72,18 @@ class FileSink:
         return {"sink": "file", "file": str(self._path), "samples": self._written}
 
     def _take_file(self) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        self._descriptor = os.open(self._path, flags, 0o666)
-        self._is_torn = _ends_torn(self._path)
-        self._append(self._head)
+        can_read = True
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | _FLAGS, 0o666)
+        except PermissionError:  # perhaps only reading is forbidden: then the last line passes for whole
+            self._descriptor = os.open(self._path, os.O_WRONLY | _FLAGS, 0o666)
+            can_read = False
+        try:
+            self._is_torn = can_read and _ends_torn(self._descriptor)
+            self._append(self._head)
+        except BaseException:  # no rows without their header: the next write() begins again
+            self.close()
+            raise
 
     def _append(self, text: str) -> None:
         data = text.encode()
@@ -82,16 +92,15 @@ class FileSink:
         written = os.write(self._descriptor, data)
         self._is_torn = written < len(data) and data[written - 1 : written] != b"\n"
         if written < len(data):
-            raise OSError(f"only {written} of {len(data)} bytes fitted into {self._path}")
+            raise OSError(errno.ENOSPC, f"full, only {written} of {len(data)} bytes fitted", str(self._path))
 
 
-def _ends_torn(path: Path) -> bool:
+def _ends_torn(descriptor: int) -> bool:
     """Return True where the file's last line has no end: the writer before us was cut off."""
-    with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return False
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
+    if os.fstat(descriptor).st_size == 0:  # so it is for a pipe or a terminal, which have no end to look at
+        return False
+    os.lseek(descriptor, -1, os.SEEK_END)
+    return os.read(descriptor, 1) != b"\n"
 
 
 def _stamp(unix: float) -> str:

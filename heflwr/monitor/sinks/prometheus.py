@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heflwr.monitor import arguments
 from heflwr.monitor.errors import SinkUnavailable
 from heflwr.monitor.metrics import METRICS
 from heflwr.monitor.sample import Run, Sample
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from heflwr.monitor.sinks._endpoint import Answer, Endpoint, Request
 
 PATH = "/metrics"
+
+PORT_MAX = 65535
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")  # what every Prometheus takes; quoted UTF-8 names need version 3
 
@@ -67,7 +70,7 @@ class PrometheusSink:
                 is not there, a key without a certificate, one of username and password without the other.
             TypeError: A value of another type.
         """
-        self._port = _port(port)
+        self._port = arguments.integer("port", port, 0, PORT_MAX)
         self._host = _text("host", host)
         self._labels = dict(_label(name, value) for name, value in (labels or {}).items())
         self._certfile = _file("certfile", certfile)
@@ -89,7 +92,7 @@ class PrometheusSink:
         endpoint = Endpoint(self._host, self._port, self._respond, self._tls())
         try:
             endpoint.open()
-        except (OSError, UnicodeError) as error:
+        except (OSError, UnicodeError, RuntimeError) as error:
             where = f"host {self._host!r}" if self._host else "all interfaces"
             raise SinkUnavailable(
                 f"cannot listen on port {self._port} of {where}: {_reason(error)}; choose another port (port=0 picks a "
@@ -162,14 +165,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and type(error).__module__ == "builtins" and error.errno is not None:
         return os.strerror(error.errno)
     return str(getattr(error, "strerror", None) or error)
-
-
-def _port(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"port must be an int, got {value!r} ({type(value).__name__}); write port=8003, or port=0")
-    if not 0 <= value <= 65535:
-        raise ValueError(f"port must be from 0 (pick a free one) to 65535, got {value}")
-    return value
 
 
 def _text(name: str, value: str) -> str:

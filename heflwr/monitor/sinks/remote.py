@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from heflwr.monitor import arguments
 from heflwr.monitor.errors import SinkUnavailable
 from heflwr.monitor.sample import Run, Sample
 from heflwr.monitor.sinks._outbox import MemoryOutbox, Outbox
 from heflwr.monitor.sinks._sender import Collector, Sender, load_client
-from heflwr.monitor.sinks._spool import Spool, home_of, leftovers
+from heflwr.monitor.sinks._spool import Leftovers, Spool, home_of
 
 SECONDS_MAX = 3600.0
 """Longest timeout and flush_seconds: a stop() that takes an hour is a mistake."""
@@ -50,19 +51,17 @@ class RemoteSink:
             ValueError: A value that cannot be meant; the text says which can.
             TypeError: A value of the wrong type.
         """
-        if not isinstance(simple, bool):
-            raise TypeError(f"simple must be True or False, got {simple!r} ({type(simple).__name__})")
         if not isinstance(verify, (bool, str, os.PathLike)):
             raise TypeError(f"verify must be True, False or a path, got {verify!r} ({type(verify).__name__})")
-        self._path = "/simple_log" if simple else "/log"
+        self._path = "/simple_log" if arguments.boolean("simple", simple) else "/log"
         self._collector = Collector(
             url=_url(host),
             token=_token(token),
             verify=verify if isinstance(verify, bool) else os.path.abspath(verify),
-            timeout=_seconds("timeout", timeout, 0.001),
+            timeout=arguments.number("timeout", timeout, 0.001, SECONDS_MAX),
         )
         self._spool_directory = None if spool is None else Path(spool).absolute()
-        self.flush_seconds = _seconds("flush_seconds", flush_seconds, 0.0)
+        self.flush_seconds = arguments.number("flush_seconds", flush_seconds, 0.0, SECONDS_MAX)
 
     def open(self, run: Run) -> None:
         verify = self._collector.verify
@@ -84,10 +83,15 @@ class RemoteSink:
                     f"cannot spool to {self._spool_directory}: {error.strerror}; choose another directory"
                 ) from error
             outboxes.insert(0, self._spool)
-            self._sender = Sender(self._collector, outboxes, lambda: leftovers(home))
+            self._sender = Sender(self._collector, outboxes, Leftovers(home).claim_next)
         else:
-            self._sender = Sender(self._collector, outboxes, tuple)
-        self._sender.start()
+            self._sender = Sender(self._collector, outboxes, lambda: None)
+        try:
+            self._sender.start()
+        except RuntimeError as error:  # the system has no thread left
+            for outbox in outboxes:
+                outbox.close()
+            raise SinkUnavailable(f"cannot send to {self._collector.url}: {error}; let more threads run") from error
 
     def write(self, sample: Sample) -> None:
         row = _row(sample, self._wholes)
@@ -176,11 +180,3 @@ def _token(token: str | None) -> str | None:
     if token is not None and (not token or not token.isascii() or not token.isprintable() or " " in token):
         raise ValueError("token must be visible ASCII characters without blanks; it travels in a header")
     return token
-
-
-def _seconds(name: str, value: float, lowest: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
-    if not lowest <= value <= SECONDS_MAX:  # also False for NaN
-        raise ValueError(f"{name} must be from {lowest:g} to {SECONDS_MAX:g} seconds, got {value!r}")
-    return value
