@@ -1,7 +1,7 @@
 # make demo   set everything up and run a monitored Flower federation
 # make test   set everything up, lint, type-check and test
 # make lint   only the checks that need no run
-# make bench  measure heflwr beside its peers
+# make bench  measure heflwr beside its peers, some eight minutes
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)

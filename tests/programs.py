@@ -1,9 +1,10 @@
-"""Programs from the operating system that some tests run for real."""
+"""What some tests need of the machine: programs from the operating system, and root."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -15,7 +16,16 @@ def need(program: str) -> str:
     """Return the path of a program; without it skip, or fail under CI=true, where nothing may be skipped for that."""
     if path := shutil.which(program):
         return path
-    reason = f"this test runs {program}: apt-get install {PACKAGES[program]}"
+    _go_without(f"this test runs {program}: apt-get install {PACKAGES[program]}")
+
+
+def need_root(reason: str) -> None:
+    """Go on as root; else skip, or fail under CI=true. The reason says what root is needed for: "mounts a disk"."""
+    if os.geteuid() != 0:
+        _go_without(f"this test {reason}: run as root")
+
+
+def _go_without(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -95,7 +95,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "heflwr.monitor._facades": {"heflwr.monitor.monitor", "heflwr.monitor.sinks"},
     "heflwr.monitor.process_monitor": {"heflwr.monitor._facades"},
     "heflwr.monitor.thread_monitor": {"heflwr.monitor._facades"},
-    "heflwr.collector": {"heflwr", "heflwr.monitor.metrics", "heflwr.monitor.sample"},
+    "heflwr.collector": {"heflwr"},
     "heflwr.cli": {
         "heflwr",
         "heflwr.collector",

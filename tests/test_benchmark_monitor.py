@@ -71,6 +71,16 @@ def test_whole_monitors_are_measured(results: dict[str, Any], name: str) -> None
     assert results["slowdown"]["0.1"][name]["ratios"][0] > 0
 
 
+@pytest.mark.parametrize("name", ["heflwr-thread-remote", "heflwr-process-remote"])
+@pytest.mark.parametrize("is_receipt", [True, False])
+def test_a_sender_whose_rows_are_not_taken_is_no_measurement(name: str, is_receipt: bool, tmp_path: Path) -> None:
+    """Rows without a receipt wait, which is cheap: the benchmark says so instead of showing a figure."""
+    with (
+        collector(tmp_path / "heflwr.db") if is_receipt else answering(b"{}") as address,
+    ):
+        pass
+
+
 def test_the_long_run_adds_up(results: dict[str, Any]) -> None:
     """All made-up samples arrive, and the summary agrees with exact sums."""
     assert results["million"]["samples"] == 2_000

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import struct
 import subprocess
@@ -309,3 +310,10 @@ def test_without_rich_a_terminal_gets_a_hint_and_no_line(tmp_path: Path) -> None
     assert "pip install 'heflwr[console]'" in screen
     assert "hello\r\n" in screen
     assert "\x1b[1;" not in screen
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_a_closed_or_full_stderr_does_not_cost_the_exit_code(redirection: str, tmp_path: Path) -> None:
+    """The summary is lost, the command's own exit code is not."""
+    shell = f"{shlex.quote(sys.executable)} -m heflwr run -- sh -c 'exit 3' {redirection}"
+    assert subprocess.run(["sh", "-c", shell], cwd=tmp_path, check=False).returncode == 3

@@ -325,7 +325,9 @@ _children: dict[int, int] = {}
 
 def finish_child(child: int) -> int:
     """Have a child of write_in_child() end, and return when it is gone."""
-    os.close(_children.pop(child))
+    release = _children.pop(child)
+    os.write(release, b"1")  # closing it is not enough: a younger child holds it too
+    os.close(release)
     with contextlib.suppress(ChildProcessError):  # nobody's to wait for: the kernel says so once it has gone
         os.waitpid(child, 0)
     return child

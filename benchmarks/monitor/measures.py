@@ -33,13 +33,14 @@ class Effort:
     """How long to measure.
 
     Attributes:
-        rounds: Lives of heflwr, the floor and the psutil loop; of peers one less, of the slowest to warm up one.
+        rounds: Lives of heflwr, the floor and the psutil loop; of peers and of heflwr's other destinations one less, of
+            the slowest to warm up one.
         window_seconds: Seconds of a CPU window, an interval (seconds) a key.
         windows: Windows at the interval of one second, all candidates at once.
         reading_rounds: Turns of each kind of reading.
         reading_calls: Readings in a turn.
         import_rounds: Fresh interpreters a candidate.
-        restarts: Starts and stops for the latencies (of peers a quarter).
+        restarts: Starts and stops for the latencies (of peers a quarter, of the slowest to warm up one).
         pairs: Pairs of workload runs with and without heflwr (peers a third).
         work_seconds: Length of one workload run.
         samples: Samples of the made-up long run.
@@ -59,7 +60,7 @@ class Effort:
     patience: float
 
 
-FULL = Effort(3, {1.0: 6.0, 0.1: 3.0, 0.01: 3.0}, 4, 30, 300, 9, 12, 30, 0.4, 1_000_000, 1.0)
+FULL = Effort(3, {1.0: 5.0, 0.1: 2.0, 0.01: 2.0}, 4, 30, 300, 7, 10, 24, 0.35, 1_000_000, 1.0)
 QUICK = Effort(1, {1.0: 4.0, 0.1: 2.0, 0.01: 2.0}, 2, 10, 100, 3, 4, 6, 0.2, 200_000, 1.0)
 SMOKE = Effort(1, {1.0: 0.5, 0.1: 0.3, 0.01: 0.3}, 1, 2, 20, 1, 1, 1, 0.02, 2_000, 0.2)
 
@@ -172,7 +173,7 @@ def measure_lives(bench: Bench, names: Iterable[str], rounds: int, intervals: Se
     rows: Rows = {}
     for turn in range(rounds):
         for name in names:
-            if turn >= _lives_of(name, rounds):
+            if turn >= _fewer(name, rounds, max(1, rounds - 1)):
                 continue
             try:
                 life = _live(bench, name, intervals)
@@ -184,11 +185,12 @@ def measure_lives(bench: Bench, names: Iterable[str], rounds: int, intervals: Se
     return rows
 
 
-def _lives_of(name: str, rounds: int) -> int:
+def _fewer(name: str, times: int, times_of_peers: int) -> int:
+    """Return how many times a candidate takes its turn."""
     entry = ENTRIES[name]
     if entry.home == "own":
-        return rounds
-    return 1 if entry.warm_seconds > _SLOW_SECONDS else max(1, rounds - 1)
+        return times
+    return 1 if entry.warm_seconds > _SLOW_SECONDS else times_of_peers
 
 
 def _live(bench: Bench, name: str, intervals: Sequence[float]) -> dict[str, Any]:
@@ -228,7 +230,7 @@ def measure_latencies(bench: Bench) -> Rows:
     """Seconds that start() and stop() take at an interval of one second, and from start() to the first sample."""
     rows: Rows = {}
     for name in bench.names:
-        restarts = bench.effort.restarts if ENTRIES[name].home == "own" else max(1, bench.effort.restarts // 4)
+        restarts = _fewer(name, bench.effort.restarts, max(1, bench.effort.restarts // 4))
         row: dict[str, list[float]] = {"start": [], "stop": [], "first": []}
         try:
             with bench.watch(name) as watched:

@@ -1,4 +1,7 @@
-"""Other people's monitors, in environments of their own below `.bench/`: made when missing, kept afterwards."""
+"""Other people's monitors, in environments of their own below `.bench/`: made when missing, kept afterwards.
+
+The pip that installed heflwr installs them too, so it finds packages wherever it is configured to.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +46,11 @@ class Environments:
 def prepare(folder: Path) -> Environments:
     """Make sure that the peers are installed, each as far as it can be had; tells on stderr what it installs."""
     folder.mkdir(exist_ok=True)
-    (folder / ".gitignore").write_text("*\n")  # whatever the repository's own says
     home = folder / "peers"
     python = home / "bin" / "python"
     if not python.exists():
         _say(f"making {home}")
-        venv.create(home, with_pip=True)
+        venv.create(home)
     absent = []
     for module, package in _PACKAGES.items():
         if not _imports(python, module):
@@ -72,7 +74,8 @@ def _imports(python: Path, module: str) -> bool:
 
 def _pip(python: Path, *arguments: str) -> str:
     """Install; return "" or why it failed."""
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    command = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    command += ["install", "--quiet", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS)
     except subprocess.TimeoutExpired:

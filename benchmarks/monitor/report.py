@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from .candidates import ENTRIES
+from .candidates import CANDIDATES, ENTRIES
 from .goals import MIB, Results, judge, median, noise, quartiles, slowdown, uncertainty
 
 _INTERVALS = ("1", "0.1", "0.01")
@@ -21,6 +21,8 @@ def markdown(results: Results) -> str:
         f"{machine['stolen_percent']:.1f} % stolen by its host.",
         "Medians; in brackets the middle half (first to third quartile), where there are several values. "
         "A goal is undecided where the machine was too noisy to tell.",
+        "## Monitors in short",
+        _summary(results),
         "## Goals",
         _goals(results),
         "## One reading of CPU, memory and network (CPU microseconds a call, hot loop)",
@@ -46,6 +48,35 @@ def markdown(results: Results) -> str:
     if results["skipped"]:
         parts.append("## Not measured\n\n" + "\n".join(f"- {line}" for line in results["skipped"]))
     return "\n\n".join(parts) + "\n"
+
+
+def _summary(results: Results) -> str:
+    """Return a table that stands by itself: medians alone, a line a monitor."""
+
+    def middle(values: Sequence[float], scale: float = 1.0) -> str:
+        return _short(median(values) * scale) if values else "-"
+
+    rows = []
+    for name in results["candidates"]:
+        if name not in CANDIDATES:
+            continue
+        together, life = results["together"].get(name, {}), results["lives"].get(name, {})
+        latency = results["latencies"].get(name, {})
+        process, children = life.get("added_process", []), life.get("added_children", [])
+        rows.append(
+            (
+                ENTRIES[name].label,
+                middle(together.get("cpu", [])),
+                middle(life.get("cpu 0.1", [])),
+                middle(life.get("cpu 0.01", [])),
+                middle(life.get("samples 0.01", [])),
+                middle([sum(both) for both in zip(process, children, strict=True)], 1 / MIB),
+                middle(latency.get("start", []), 1000),
+                middle(latency.get("stop", []), 1000),
+            )
+        )
+    heads = ("monitor", *(f"CPU ms/s at {interval} s" for interval in _INTERVALS), "samples/s at 0.01 s")
+    return _table((*heads, "added memory, MiB", "start(), ms", "stop(), ms"), rows)
 
 
 def _goals(results: Results) -> str:

@@ -108,7 +108,7 @@ def _path(file: str | None, format: str | None) -> Path | None:
 
 
 def _live_line() -> list[Sink]:
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return []
     if importlib.util.find_spec("rich") is None:
         _say("for a live line, install rich: pip install 'heflwr[console]'")
@@ -195,7 +195,7 @@ def _print_summary(words: Sequence[str], monitor: Monitor, outcome: Outcome, sec
     lines += [f"  {group}: {source}" for group, source in health.sources.items()]
     if path is not None:
         lines.append(f"  samples ({health.samples}) in {path}; draw them with: heflwr plot {shlex.quote(str(path))}")
-    print("\n".join(line.rstrip() for line in lines), file=sys.stderr)
+    _print("\n".join(line.rstrip() for line in lines))
 
 
 def _cells(metric: Metric, aggregate: Aggregate, outcome: Outcome, seconds: float) -> tuple[str, str, str]:
@@ -212,4 +212,11 @@ def _cells(metric: Metric, aggregate: Aggregate, outcome: Outcome, seconds: floa
 
 
 def _say(text: str) -> None:
-    print(f"heflwr: {text}", file=sys.stderr)
+    _print(f"heflwr: {text}")
+
+
+def _print(text: str) -> None:
+    """Print where it does not mix with the command's output; a closed or full stderr must not cost its exit code."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)

@@ -206,7 +206,7 @@ class Sampling:
         try:
             if self._is_closed:
                 return False
-            self._refresh_tree(self._clock.monotonic_ns(), last)
+            self._refresh_tree(self._clock.monotonic_ns(), scan=last or mark != 0)  # edges are exact
             now_ns = self._clock.monotonic_ns()  # after it: reading files may have waited for the interpreter lock
             unix = self._clock.time()
             values: list[float] = []
@@ -254,9 +254,9 @@ class Sampling:
             self._note(type(sink).__name__, error)
             return {"sink": type(sink).__name__}
 
-    def _refresh_tree(self, now_ns: int, last: bool) -> None:
+    def _refresh_tree(self, now_ns: int, scan: bool) -> None:
         try:
-            self._tree.refresh(now_ns, scan=last)
+            self._tree.refresh(now_ns, scan=scan)
         except ProcessGone:
             raise
         except Exception as error:

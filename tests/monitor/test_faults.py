@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from programs import need_root
 from waiting import burn, wait_for
 
 from heflwr.monitor import Monitor, SinkUnavailable
@@ -118,6 +119,7 @@ def test_ctrl_c_ends_training_and_the_agent_follows_in_order(tmp_path: Path) -> 
     monitor = Monitor([], runner="process", interval=3600)
     try:
         with monitor:
+            wait_for(lambda: monitor.health.samples)
             print("ready", flush=True)
             time.sleep(60)
     except KeyboardInterrupt:
@@ -127,7 +129,6 @@ def test_ctrl_c_ends_training_and_the_agent_follows_in_order(tmp_path: Path) -> 
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         agents = agents_of(process.pid)
-        time.sleep(0.1)  # let the first sample come
         os.killpg(process.pid, signal.SIGINT)
         failure, samples = json.loads(process.stdout.readline())
         assert failure == ""
@@ -252,9 +253,9 @@ def test_a_vanished_directory_is_counted_and_sampling_goes_on(runner: str, tmp_p
 
 
 @both
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a full disk (a tiny tmpfs): run as root")
 def test_a_full_disk_is_counted_and_lines_stay_whole(runner: str, tmp_path: Path) -> None:
     """Once there is room again, lines go on, none of them torn but the one that met the end of the disk."""
+    need_root("mounts a full disk (a tiny tmpfs)")
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", disk], check=True)

@@ -545,13 +545,15 @@ _sender.BATCH_SECONDS, _sender.BACKOFF_SECONDS = 0.01, (0.01, 0.05)
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
 @contextmanager
-def none_free():
+def none_free(but=0):
     hoard = []
     try:
         while True:
             hoard.append(os.open("/dev/null", os.O_RDONLY))
     except OSError:
         pass
+    for _ in range(but):
+        os.close(hoard.pop())
     yield
     for descriptor in hoard:
         os.close(descriptor)
@@ -628,36 +630,37 @@ def test_leftovers_that_cannot_be_read_now_are_left_for_later(tmp_path: Path) ->
     code = """
         home = home_of(Path(spool), f"http://{host}")
         leftovers = Leftovers(home)
-        free = []
-        for keep_free in range(4):  # for the lock, for the list of segments, for a segment
-            with none_free():
-                for descriptor in range(63, 63 - keep_free, -1):
-                    os.close(descriptor)
+        found, failures = [], 0
+        for free in (0, 0, 1, 1, 1):  # none, and enough for the lock alone
+            with none_free(but=free):
                 try:
-                    free.append(leftovers.claim_next())
+                    found.append(leftovers.claim_next())
                 except OSError:
-                    pass
-                for _ in range(keep_free):
-                    os.dup(0)
-        free += [leftovers.claim_next() for _ in range(3)]
-        found = [spool.waiting for spool in free if spool is not None]
-        for spool in free:
-            if spool is not None:
-                spool.close()
-        say(found)
+                    failures += 1
+        found += [leftovers.claim_next(), leftovers.claim_next()]
+        say([failures, *(spool.waiting for spool in found)])
+        for spool in found:
+            spool.close()
+        say(leftovers.claim_next())
     """
     with without_descriptors(code, host, os.fspath(tmp_path)) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "[20, 20]\n"
+        assert process.stdin is not None
+        assert process.stdout.readline() == "[5, 20, 20]\n"
+        print(file=process.stdin, flush=True)
+        assert process.stdout.readline() == "None\n"
     assert len(list(tmp_path.glob("*/*/00000001.jsonl"))) == 2
 
 
 def test_hundreds_of_former_runs_do_not_take_hundreds_of_descriptors(tmp_path: Path) -> None:
     """A client that crashed often comes back with a few descriptors at a time, and all its samples arrive."""
     port, runs = free_port(), 120
+    home = _spool.home_of(tmp_path / "spool", f"http://127.0.0.1:{port}")
+    head = json.dumps({"identifier": "crashed", "run": "", "metrics": [metric.name for metric in COLUMNS]})
     for number in range(runs):
-        with Sending(f"127.0.0.1:{port}", f"run{number}", spool=tmp_path / "spool", flush_seconds=0.0) as sink:
-            sink.write(sample(0))
+        outbox = _spool.Spool.begin(home, f"run{number}", "/simple_log", head.replace('""', f'"run{number}"'))
+        outbox.append("[0, 1.5, 0.5, 2.0]")
+        outbox.close()
     descriptors = Path("/proc/self/fd")
     before = len(list(descriptors.iterdir()))
     with Sending(f"127.0.0.1:{port}", "next", spool=tmp_path / "spool") as sink:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -359,3 +361,41 @@ def test_closed_standard_streams_do_not_matter(tmp_path: Path) -> None:
     """
     run_script(tmp_path, code)
     assert (tmp_path / "result.txt").read_text() == "['1 ', '1 ']"
+
+
+@both
+def test_mean_cpu_usage_is_exact_with_children_that_live_for_a_moment(runner: str) -> None:
+    """Their time comes in one piece, more than a sample can show; the mean of the run and of a window has it all."""
+    command = [sys.executable, "-I", "-S", "-c", "sum(i * i for i in range(1_000_000))"]
+    with Monitor(runner=runner, interval=0.1) as monitor:
+        before = time.monotonic()
+        spent = sum(os.times()[:4])
+        with monitor.window("children") as window:
+            for _ in range(6):
+                for child in [subprocess.Popen(command) for _ in range(2)]:
+                    child.wait()
+        seconds = time.monotonic() - before
+        truth = 100 * (sum(os.times()[:4]) - spent) / seconds / (os.cpu_count() or 1)
+    assert monitor.summary()["avg_cpu_usage"] == pytest.approx(truth, abs=8)
+    assert window.summary()["avg_cpu_usage"] == pytest.approx(truth, abs=8)
+    used = monitor.describe()["cpu_seconds"].total
+    share = 100 * used / monitor.samples()[-1]["elapsed"] / (os.cpu_count() or 1)
+    assert monitor.summary()["avg_cpu_usage"] == pytest.approx(share, abs=0.1)
+    assert max(monitor.stats()["cpu_usage"]) <= 100
+
+
+def test_modules_that_shadow_the_standard_library_do_not_reach_the_child(tmp_path: Path) -> None:
+    """A backport in site-packages, a notebook's own typing.py: what Python had loaded already, the child loads too."""
+    for name in ("dataclasses", "typing", "pathlib", "enum", "logging"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('shadowed')")
+    code = f"""
+    from heflwr.monitor import Monitor
+    sys.path.insert(0, {str(tmp_path)!r})
+    with Monitor(runner="process", interval=0.05) as monitor:
+        pass
+    print(monitor.health.samples, monitor.failure)
+    """
+    folder = tmp_path / "scripts"
+    folder.mkdir()
+    result = run_script(folder, code)
+    assert ("1 \n", "") == (result.stdout, result.stderr)

@@ -44,8 +44,8 @@ PIPE_BYTES = 1 << 20
 """Asked of the kernel for the pipe from the child, so that a stopped (SIGSTOP) parent does not stop the sampling."""
 
 _BOOT = (
-    "import sys,marshal;b=sys.stdin.buffer;n=int.from_bytes(b.read(4),'little') or sys.exit();sys.path+=marshal.loads(b.read(n));"
-    "from heflwr.monitor.runners._agent import main;main()"
+    "import sys,marshal;b=sys.stdin.buffer;n=int.from_bytes(b.read(4),'little') or sys.exit();"
+    "sys.path+=marshal.loads(b.read(n));from heflwr.monitor.runners._agent import main;main()"
 )
 """Started with -I -S: no site, no user configuration, half the time and memory. The parent's search path comes behind
 its own, so that nothing there can stand in for the standard library."""
