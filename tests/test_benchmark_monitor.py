@@ -11,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import FaultyServer, collector, reply
+from waiting import wait_for
+
+from benchmarks.monitor.candidates import CANDIDATES
+from benchmarks.monitor.peers import Environments
+from benchmarks.monitor.watched import CandidateFailed, Watched
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,13 +78,25 @@ def test_whole_monitors_are_measured(results: dict[str, Any], name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["heflwr-thread-remote", "heflwr-process-remote"])
-@pytest.mark.parametrize("is_receipt", [True, False])
-def test_a_sender_whose_rows_are_not_taken_is_no_measurement(name: str, is_receipt: bool, tmp_path: Path) -> None:
-    """Rows without a receipt wait, which is cheap: the benchmark says so instead of showing a figure."""
+def test_rows_that_are_not_taken_are_no_measurement(name: str, tmp_path: Path) -> None:
+    """A sender in back-off is cheap: with a server that gives no receipt the benchmark shows no figure."""
+
+    def live(address: str) -> None:
+        with Watched(name, Environments(None, None, {}, []), tmp_path, address) as watched:
+            watched.tell("load")
+            watched.tell("start", interval=0.05)
+            wait_for(lambda: watched.tell("count")["count"])
+            watched.tell("stop")
+
+    with collector(tmp_path / "heflwr.db") as collected:
+        live(collected.address)
+        assert collected.samples()
     with (
-        collector(tmp_path / "heflwr.db") if is_receipt else answering(b"{}") as address,
+        FaultyServer(lambda handler, body: reply(handler, 200, b"{}")) as server,
+        pytest.raises(CandidateFailed, match="its sink says .*'sent': 0"),
     ):
-        pass
+        live(server.address)
+    assert server.requests
 
 
 def test_the_long_run_adds_up(results: dict[str, Any]) -> None:
@@ -99,6 +117,16 @@ def test_the_report_has_tables_and_a_picture(output: Path) -> None:
             width = line.count("|") if not before.startswith("|") else width
             assert line.count("|") == width
     assert (output / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_short_table_stands_by_itself(output: Path) -> None:
+    """A line for each monitor that took part, with a figure in every column, to be shown elsewhere."""
+    _, _, after = (output / "results.md").read_text().partition("## Monitors in short\n\n")
+    _, _, *lines = after.partition("\n\n")[0].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    own = [entry.label for entry in CANDIDATES.values() if entry.home == "own"]
+    assert [row[0] for row in cells] == own
+    assert all(math.isfinite(float(cell)) for row in cells for cell in row[1:])
 
 
 def test_what_is_left_out_is_said(results: dict[str, Any], output: Path) -> None:

@@ -46,13 +46,18 @@ def table(ledger: Ledger) -> str:
 
 
 def sample_stats(entry: dict[str, Any]) -> str:
-    """Return what stats() gave in one client's round, long lists cut."""
+    """Return what stats() and summary() gave in one client's round, long lists cut."""
     lines = [f"stats() of client {entry['client']} in round {entry['round']}, one value a sample:"]
     for name, values in entry.items():
         if name.startswith("stats."):
             shown = ", ".join(f"{value:.4g}" for value in values[:_SHOWN_SAMPLES])
             more = f", ... {len(values)} in all" if len(values) > _SHOWN_SAMPLES else ""
             lines.append(f"  {name.removeprefix('stats.')}: [{shown}{more}]")
+    lines += [
+        "",
+        "summary() of the same run; power is off, set_metrics(power=True) switches it on where there is a source:",
+    ]
+    lines += [f"  {name}: {value:.6g}" for name, value in entry.items() if name.startswith(("avg_", "total_"))]
     return "\n".join(lines)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from heflwr.monitor.metrics import Metric, in_groups
 from heflwr.monitor.probes import Probe
@@ -11,6 +13,9 @@ from heflwr.monitor.probes.limits import Limits, read_limits
 from heflwr.monitor.probes.machine import Machine
 from heflwr.monitor.probes.tree import Tree
 from heflwr.monitor.sinks import Sink
+
+if TYPE_CHECKING:
+    from heflwr.monitor.probes.power.tegrastats import Child
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +75,38 @@ class Plan:
     def probes(self, tree: Tree, limits: Limits) -> tuple[Probe, ...]:
         """Build a probe for each group that is on, in the metric table's order. Only their modules are imported."""
         groups = dict.fromkeys(metric.group for metric in self.metrics)
-        return tuple(_BUILDERS[group](self, tree, limits) for group in groups)
+        shared = _Shared(self.interval)
+        return tuple(_BUILDERS[group](self, tree, limits, shared) for group in groups)
 
 
-def _cpu(plan: Plan, tree: Tree, limits: Limits) -> Probe:
+class _Shared:
+    """What several probes of one run have in common, made when the first of them asks."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+
+    @cached_property
+    def tegrastats(self) -> Child:
+        """The one child that tells a board's power."""
+        from heflwr.monitor.probes.power.tegrastats import Child
+
+        return Child(self._interval)
+
+
+def _cpu(plan: Plan, tree: Tree, limits: Limits, shared: _Shared) -> Probe:
     from heflwr.monitor.probes.cpu import CpuProbe
 
     return CpuProbe(tree, plan.cpu_cores(limits))
 
 
-def _memory(plan: Plan, tree: Tree, limits: Limits) -> Probe:
+def _memory(plan: Plan, tree: Tree, limits: Limits, shared: _Shared) -> Probe:
     from heflwr.monitor.probes.memory import MemoryProbe
 
     limit = limits.memory_bytes if plan.relative_to == "limit" else None
     return MemoryProbe(tree, limit or plan.machine.memory_bytes())
 
 
-def _network(plan: Plan, tree: Tree, limits: Limits) -> Probe:
+def _network(plan: Plan, tree: Tree, limits: Limits, shared: _Shared) -> Probe:
     if plan.network == "process":
         from heflwr.monitor.probes.tcp import ProcessNetworkProbe
 
@@ -96,37 +116,37 @@ def _network(plan: Plan, tree: Tree, limits: Limits) -> Probe:
     return HostNetworkProbe(plan.machine, plan.pid, plan.interfaces, plan.loopback)
 
 
-def _power(plan: Plan, tree: Tree, limits: Limits) -> Probe:
+def _power(plan: Plan, tree: Tree, limits: Limits, shared: _Shared) -> Probe:
     from heflwr.monitor.probes.power import PowerProbe
 
-    return PowerProbe(plan.machine, plan.interval)
+    return PowerProbe(plan.machine, plan.interval, shared.tegrastats)
 
 
-def _disk(plan: Plan, tree: Tree, limits: Limits) -> Probe:
+def _disk(plan: Plan, tree: Tree, limits: Limits, shared: _Shared) -> Probe:
     from heflwr.monitor.probes.disk import DiskProbe
 
     return DiskProbe(plan.machine, tree, plan.pid)
 
 
-def _gpu(plan: Plan, tree: Tree, limits: Limits) -> Probe:
+def _gpu(plan: Plan, tree: Tree, limits: Limits, shared: _Shared) -> Probe:
     from heflwr.monitor.probes.gpu import GpuProbe
 
     return GpuProbe()
 
 
-def _energy(plan: Plan, tree: Tree, limits: Limits) -> Probe:
+def _energy(plan: Plan, tree: Tree, limits: Limits, shared: _Shared) -> Probe:
     from heflwr.monitor.probes.energy import EnergyProbe
 
-    return EnergyProbe(plan.machine, plan.interval)
+    return EnergyProbe(plan.machine, plan.interval, shared.tegrastats)
 
 
-def _threads(plan: Plan, tree: Tree, limits: Limits) -> Probe:
+def _threads(plan: Plan, tree: Tree, limits: Limits, shared: _Shared) -> Probe:
     from heflwr.monitor.probes.threads import ThreadsProbe
 
     return ThreadsProbe(plan.machine, tree)
 
 
-_BUILDERS: dict[str, Callable[[Plan, Tree, Limits], Probe]] = {
+_BUILDERS: dict[str, Callable[[Plan, Tree, Limits, _Shared], Probe]] = {
     "cpu": _cpu,
     "memory": _memory,
     "network": _network,

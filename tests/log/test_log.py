@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -35,6 +36,15 @@ def _fresh() -> Iterator[None]:
 def http_handler() -> Any:
     (found,) = (handler for handler in logger.handlers if isinstance(handler, http_module.HttpHandler))
     return found
+
+
+def take(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """Answer as a collector does that stored every line."""
+    reply(handler, 200, json.dumps({"accepted": len(json.loads(body)["lines"]), "duplicates": 0}).encode())
+
+
+def messages(bodies: list[tuple[str, dict[str, str], bytes]]) -> list[str]:
+    return [line["message"] for _, _, body in bodies for line in json.loads(body)["lines"]]
 
 
 def python(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -95,7 +105,7 @@ def test_configure_replaces_what_it_set_before(tmp_path: Path, capsys: pytest.Ca
     own = logging.NullHandler()
     logger.addHandler(own)
     try:
-        with FaultyServer(lambda handler, body: reply(handler, 200)) as server:
+        with FaultyServer(take) as server:
             for number in range(3):
                 configure(f"id{number}", file=tmp_path / f"{number}.txt", host=server.address)
                 logger.info("line %d", number)
@@ -171,6 +181,116 @@ def test_lines_wait_for_a_collector_that_fails(tmp_path: Path) -> None:
             assert http_handler().dropped == 0
             configure("a")
         assert [line["message"] for line in collected.lines()] == [f"line {number}" for number in range(120)]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (200, b"<html>log in</html>"),
+        (200, b""),
+        (200, b'{"accepted": 0, "duplicates": 0}'),
+        (200, b'{"accepted": "1"}'),
+        (200, b"[" * 60_000),
+        (204, b""),
+    ],
+    ids=["a login page", "nothing", "half a receipt", "a strange receipt", "nested", "no content"],
+)
+def test_only_a_collectors_receipt_counts_as_delivered(status: int, answer: bytes) -> None:
+    """Anything else that answers 2xx is no collector: the lines stay, and go out again."""
+    mended = False
+
+    def misunderstand(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        if mended:
+            take(handler, body)
+        else:
+            reply(handler, status, answer)
+
+    with FaultyServer(misunderstand) as server:
+        configure("a", host=server.address)
+        handler = http_handler()
+        logger.info("hello")
+        wait_for(lambda: len(server.requests) >= 2)
+        mended = True
+        before = len(server.requests)
+        wait_for(lambda: len(server.requests) > before)
+        configure("a")
+        assert set(messages(server.requests)) == {"hello"}
+        assert handler.dropped == 0
+
+
+def test_lines_that_no_collector_took_are_counted_at_the_end() -> None:
+    """A stranger that says 200 to everything does not hide the loss."""
+    with FaultyServer(lambda handler, body: reply(handler, 200, b"welcome")) as server:
+        configure("a", host=server.address)
+        handler = http_handler()
+        logger.info("hello")
+        configure("a")
+        assert handler.dropped == 1
+
+
+def test_retry_after_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector that asks for two seconds is left alone for two seconds."""
+    monkeypatch.setattr(http_module, "PAUSE_SECONDS", (0.01, 0.05))
+    times: list[float] = []
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            reply(handler, 503, b"", Retry_After="2")
+        else:
+            take(handler, body)
+
+    with FaultyServer(answer) as server:
+        configure("a", host=server.address)
+        logger.info("hello")
+        wait_for(lambda: len(times) == 2)
+        configure("a")
+    assert times[1] - times[0] >= 1.9
+
+
+@pytest.mark.parametrize("asked", ["86400", "9" * 400, "soon", "-5", "Wed, 21 Oct 2099 07:28:00 GMT", "\u00b2"])
+def test_retry_after_has_a_bound(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody silences a client for a day, and what is no number of seconds is no wish."""
+    monkeypatch.setattr(http_module, "PAUSE_SECONDS", (0.01, 0.05))
+    monkeypatch.setattr(http_module, "RETRY_AFTER_SECONDS", 0.05)
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        if len(server.requests) == 1:
+            reply(handler, 503, b"", Retry_After=asked)
+        else:
+            take(handler, body)
+
+    with FaultyServer(answer) as server:
+        configure("a", host=server.address)
+        logger.info("hello")
+        wait_for(lambda: len(server.requests) == 2)
+        configure("a")
+        assert len(server.requests) == 2
+
+
+def test_every_line_is_either_delivered_or_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads log into a queue that is always full, while the sender empties it: no line is lost without a count."""
+    monkeypatch.setattr(http_module, "QUEUE_LINES", 60)
+    count, loggers = 1500, 4
+
+    def log_many(name: int) -> None:
+        for number in range(count):
+            logger.info("line %d-%d", name, number)
+
+    monkeypatch.setattr(logger, "propagate", False)
+    with FaultyServer(take) as server:
+        configure("a", host=server.address)
+        handler = http_handler()
+        threads = [threading.Thread(target=log_many, args=(name,)) for name in range(loggers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        configure("a")
+        delivered = messages(server.requests)
+    assert len(set(delivered)) == len(delivered)
+    assert len(delivered) + handler.dropped == count * loggers
+    assert handler.dropped > 0
 
 
 def test_logging_never_waits_for_a_server_that_hangs() -> None:
@@ -266,7 +386,7 @@ def test_a_message_that_does_not_fit_its_arguments_is_logged_as_ever(
 ) -> None:
     """Logging's own report of the mistake appears, and nothing is raised."""
     monkeypatch.setattr(logger, "propagate", False)  # pytest's own handler raises
-    with FaultyServer(lambda handler, body: reply(handler, 200)) as server:
+    with FaultyServer(take) as server:
         configure("a", host=server.address)
         logger.info("%d", "text")
         assert "Logging error" in capsys.readouterr().err

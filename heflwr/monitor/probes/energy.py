@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import ExitStack
+
 from heflwr.monitor.probes.machine import Machine
 from heflwr.monitor.probes.power.battery import BATTERY, Battery
-from heflwr.monitor.probes.power.ina3221 import Ina3221
+from heflwr.monitor.probes.power.board import board_sources
 from heflwr.monitor.probes.power.metering import Metering, Source, open_first, refuse
 from heflwr.monitor.probes.power.nvml import GPU, GpuEnergy
 from heflwr.monitor.probes.power.rapl import PACKAGE, PLATFORM, Rapl
-from heflwr.monitor.probes.power.tegrastats import Tegrastats
+from heflwr.monitor.probes.power.tegrastats import Child
 
 _BOARD = "vdd_in"
 
@@ -21,28 +24,40 @@ class EnergyProbe:
 
     group = "energy"
 
-    def __init__(self, machine: Machine, interval: float) -> None:
-        """Remember the machine and the seconds between samples."""
+    def __init__(self, machine: Machine, interval: float, child: Child | None = None) -> None:
+        """Remember the machine, the seconds between samples, and the tegrastats to share with other probes."""
         self._machine = machine
         self._interval = interval
+        self._child = child or Child(interval)
 
     def open(self) -> str:
+        with ExitStack() as opened:  # closes the sources that are open where a later one ends the search
+            text = self._open(opened)
+            opened.pop_all()
+        return text
+
+    def _open(self, opened: ExitStack) -> str:
         sys = self._machine.sys
         refusals: list[str] = []
         sources: list[Source] = []
         texts: dict[str, str] = {}
-        ways: tuple[tuple[Source, ...], ...] = (
-            (Ina3221(sys), Tegrastats(self._interval)),
-            (Rapl(sys),),
-            (GpuEnergy(),),
-        )
-        for way in ways:
-            if (opened := open_first(way, refusals)) is not None:
-                sources.append(opened[0])
-                texts |= dict.fromkeys(opened[0].meters, opened[1])
-        if not texts.keys() & {_BOARD, PLATFORM} and (battery := open_first((Battery(sys),), refusals)) is not None:
-            sources.append(battery[0])
-            texts[BATTERY] = battery[1]
+
+        def find(ways: Iterable[Source]) -> None:
+            """Open the first of these that can be."""
+            if (found := open_first(ways, refusals)) is not None:
+                source, text = found
+                opened.callback(source.close)
+                sources.append(source)
+                texts.update(dict.fromkeys(source.meters, text))
+
+        if sys is None:
+            refusals.append("INA3221, RAPL, battery: this system has no sysfs")
+        find(board_sources(sys, self._child))
+        if sys is not None:
+            find((Rapl(sys),))
+        find((GpuEnergy(),))
+        if sys is not None and not texts.keys() & {_BOARD, PLATFORM}:
+            find((Battery(sys),))
         if not sources:
             raise refuse(self.group, "this machine has no energy source that can be read", refusals)
         self._parts = {

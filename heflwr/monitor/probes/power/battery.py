@@ -53,14 +53,12 @@ class Battery:
 
     needs_polling = True
 
-    def __init__(self, sys: str | None) -> None:
-        """Remember where sysfs is, None for nowhere."""
+    def __init__(self, sys: str) -> None:
+        """Remember where sysfs is."""
         self._sys = sys
         self.meters: dict[str, Meter] = {}
 
     def open(self) -> str:
-        if self._sys is None:
-            raise SourceUnavailable("battery: this system has no sysfs")
         folders = [
             folder
             for folder in sorted(glob(f"{self._sys}/{_SUPPLIES}"))

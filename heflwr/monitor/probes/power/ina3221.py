@@ -83,14 +83,12 @@ class Ina3221:
 
     needs_polling = True
 
-    def __init__(self, sys: str | None) -> None:
-        """Remember where sysfs is, None for nowhere."""
+    def __init__(self, sys: str) -> None:
+        """Remember where sysfs is."""
         self._sys = sys
         self.meters: dict[str, Meter] = {}
 
     def open(self) -> str:
-        if self._sys is None:
-            raise SourceUnavailable("INA3221: this system has no sysfs")
         readable: list[Channel] = []
         refused = ""
         channels = find_channels(self._sys)

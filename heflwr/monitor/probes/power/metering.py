@@ -47,6 +47,8 @@ def open_first(sources: Iterable[Source], refusals: list[str]) -> tuple[Source, 
             return source, source.open()
         except SourceUnavailable as error:
             refusals.append(str(error))
+        except Exception as error:  # a driver's surprise: this source is refused, the others may do
+            refusals.append(f"{type(source).__name__}: cannot be opened ({type(error).__name__}: {error})")
     return None
 
 
@@ -64,6 +66,7 @@ class Metering:
         self._interval = interval
         self._lock = threading.Lock()
         self._failures: dict[Source, Exception] = {}
+        self._known_failing: frozenset[Source] = frozenset()
         self._owners = {part: source for source in sources for part in source.meters}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -79,10 +82,18 @@ class Metering:
             self._thread.start()
 
     def poll(self, now_ns: int) -> None:
-        """Read every source. Raises what the first one raised when all of them failed; see take() for fewer."""
+        """Read every source.
+
+        Raises what a source raised when it begins to fail, so that this is counted, and at each tick when all of them
+        fail. In between, take() tells what the others have. No energy is lost by a raise: the next tick has it.
+        """
         self._poll(self._sources, now_ns)
-        if len(self._failures) == len(self._sources):
-            raise next(iter(self._failures.values()))
+        with self._lock:
+            failures = dict(self._failures)
+        new = [error for source, error in failures.items() if source not in self._known_failing]
+        self._known_failing = frozenset(failures)
+        if new or len(failures) == len(self._sources):
+            raise (new or list(failures.values()))[0]
 
     def take(self, parts: Sequence[str], now_ns: int) -> Flow:
         """Return the flow of all `parts` together; NaN where there is none or one of their sources failed just now.

@@ -10,6 +10,8 @@ from heflwr.monitor.probes.power.meter import CounterMeter, LevelMeter, Meter
 
 GPU = "gpu"
 
+_UPGRADE = "pip install --upgrade nvidia-ml-py"
+
 
 class NvmlFailed(OSError):
     """The driver would not answer."""
@@ -36,6 +38,8 @@ class Nvml:
             ) from error
         try:
             pynvml.nvmlInit()
+        except AttributeError as error:
+            raise SourceUnavailable(f"NVML: {error}; {_UPGRADE}") from error
         except pynvml.NVMLError as error:
             raise SourceUnavailable(f"NVML: {error}; is NVIDIA's driver installed, and visible in here?") from error
         self._library = pynvml
@@ -54,8 +58,11 @@ class Nvml:
 
     def ask(self, question: str, *arguments: Any) -> Any:
         """Call a function of the library. Raises NvmlFailed."""
+        function = getattr(self._library, question, None)
+        if function is None:
+            raise NvmlFailed(f"{question}: the installed pynvml does not have it; {_UPGRADE}")
         try:
-            return getattr(self._library, question)(*arguments)
+            return function(*arguments)
         except self._library.NVMLError as error:
             raise NvmlFailed(f"{question}: {error}") from error
 

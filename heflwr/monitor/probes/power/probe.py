@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from contextlib import ExitStack
+
 from heflwr.monitor.probes.machine import Machine
 from heflwr.monitor.probes.power.battery import BATTERY, Battery
-from heflwr.monitor.probes.power.ina3221 import Ina3221
+from heflwr.monitor.probes.power.board import board_sources
 from heflwr.monitor.probes.power.metering import Metering, Source, open_first, refuse
 from heflwr.monitor.probes.power.nvml import GPU, GpuEnergy
 from heflwr.monitor.probes.power.rails import COLUMNS
 from heflwr.monitor.probes.power.rapl import PACKAGE, PLATFORM, Rapl
-from heflwr.monitor.probes.power.tegrastats import Tegrastats
+from heflwr.monitor.probes.power.tegrastats import Child
 
 
 class PowerProbe:
@@ -21,52 +24,68 @@ class PowerProbe:
 
     group = "power"
 
-    def __init__(self, machine: Machine, interval: float) -> None:
-        """Remember the machine and the seconds between samples."""
+    def __init__(self, machine: Machine, interval: float, child: Child | None = None) -> None:
+        """Remember the machine, the seconds between samples, and the tegrastats to share with other probes."""
         self._machine = machine
         self._interval = interval
+        self._child = child or Child(interval)
 
     def open(self) -> str:
         refusals: list[str] = []
-        sys = self._machine.sys
-        board = open_first((Ina3221(sys), Tegrastats(self._interval)), refusals)
-        if board is not None:
-            source, text = board
-            self._parts: tuple[tuple[str, ...], ...] = tuple(
-                (column,) if column in source.meters else () for column in COLUMNS
-            )
-            self._metering = Metering([source], self._interval)
-            return text
-        return self._open_other(sys, refusals)
+        with ExitStack() as opened:  # closes the sources that are open where a later one ends the search
+            text = self._open_board(opened, refusals) or self._open_other(opened, refusals)
+            opened.pop_all()
+        return text
 
-    def _open_other(self, sys: str | None, refusals: list[str]) -> str:
+    def _open_board(self, opened: ExitStack, refusals: list[str]) -> str:
+        """Open a Jetson's sensors; return "" where there are none."""
+        board = open_first(board_sources(self._machine.sys, self._child), refusals)
+        if board is None:
+            return ""
+        source, text = board
+        opened.callback(source.close)
+        self._parts: tuple[tuple[str, ...], ...] = tuple(
+            (column,) if column in source.meters else () for column in COLUMNS
+        )
+        self._metering = Metering([source], self._interval)
+        return text
+
+    def _open_other(self, opened: ExitStack, refusals: list[str]) -> str:
         """Open what a machine without a Jetson's sensors may have."""
+        sys = self._machine.sys
         sources: list[Source] = []
-        texts: list[str] = []
         vdd_in: list[str] = []
         vdd_cpu_gpu_cv: list[str] = []
-        if rapl := open_first((Rapl(sys),), refusals):
-            sources.append(rapl[0])
-            if PACKAGE in rapl[0].meters:
-                vdd_cpu_gpu_cv.append(PACKAGE)
-                if gpus := open_first((GpuEnergy(),), refusals):
-                    sources.append(gpus[0])
-                    vdd_cpu_gpu_cv.append(GPU)
-            if PLATFORM in rapl[0].meters:
-                vdd_in.append(PLATFORM)
-        else:
+
+        def find(source: Source) -> Collection[str]:
+            """Open one more source; return its parts."""
+            if open_first((source,), refusals) is None:
+                return ()
+            opened.callback(source.close)
+            sources.append(source)
+            return source.meters.keys()
+
+        if sys is None:
+            refusals.append("INA3221, RAPL, battery: this system has no sysfs")
+        parts = find(Rapl(sys)) if sys is not None else ()
+        if PACKAGE in parts:
+            vdd_cpu_gpu_cv.append(PACKAGE)
+            vdd_cpu_gpu_cv.extend(find(GpuEnergy()))
+        if PLATFORM in parts:
+            vdd_in.append(PLATFORM)
+        if not parts:
             refusals.append("NVML: only added to RAPL's packages; by themselves GPUs are in the groups gpu and energy")
-        if not vdd_in and (battery := open_first((Battery(sys),), refusals)):
-            sources.append(battery[0])
-            vdd_in.append(BATTERY)
+        if not vdd_in and sys is not None:
+            vdd_in.extend(find(Battery(sys)))
         if not sources:
             raise refuse(self.group, "this machine has no power source that can be read", refusals)
-        for column, parts in zip(COLUMNS, (vdd_in, vdd_cpu_gpu_cv), strict=False):
-            if parts:
-                texts.append(f"{column} = {' + '.join(_NAMES[part] for part in parts)}")
         self._parts = (tuple(vdd_in), tuple(vdd_cpu_gpu_cv), ())
         self._metering = Metering(sources, self._interval)
-        return ", ".join(texts)
+        return ", ".join(
+            f"{column} = {' + '.join(_NAMES[part] for part in parts)}"
+            for column, parts in zip(COLUMNS, self._parts, strict=True)
+            if parts
+        )
 
     def start(self, now_ns: int) -> None:
         self._metering.start(now_ns)

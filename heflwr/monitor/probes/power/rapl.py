@@ -40,14 +40,12 @@ class Rapl:
 
     needs_polling = True
 
-    def __init__(self, sys: str | None) -> None:
-        """Remember where sysfs is, None for nowhere."""
+    def __init__(self, sys: str) -> None:
+        """Remember where sysfs is."""
         self._sys = sys
         self.meters: dict[str, Meter] = {}
 
     def open(self) -> str:
-        if self._sys is None:
-            raise SourceUnavailable("RAPL: this system has no sysfs")
         self._domains: dict[str, list[_Domain]] = {}
         names = []
         for folder in sorted(glob(f"{self._sys}/{_DOMAINS}")):

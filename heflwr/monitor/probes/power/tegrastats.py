@@ -1,7 +1,7 @@
 """Power rails of a Jetson board by NVIDIA's tegrastats: one long-lived child, whose every line is a reading.
 
 A thread of its own reads the lines and stamps them as they arrive, so that energy does not depend on the sampling
-interval. Never through sudo. The child ends with the probe. When this process is killed, nobody is left to end it: it
+interval. Never through sudo. The probes of a run share the child; it ends with the last of them. When this process is killed, nobody is left to end it: it
 dies of the closed pipe at its next line, one of its intervals later.
 """
 
@@ -15,6 +15,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 
 from heflwr.monitor.errors import SourceUnavailable
 from heflwr.monitor.probes.power.meter import LevelMeter, Meter
@@ -55,30 +56,65 @@ def parse(line: str) -> dict[str, float]:
     return {name: float(with_unit or bare) for name, with_unit, bare in _RAIL.findall(line) if name not in _NOT_RAILS}
 
 
-class Tegrastats:
-    """See `metering.Source`; its parts are those columns of `rails` that the board has."""
+Listener = Callable[[int, dict[str, float]], None]
+"""Takes the columns of one line, mW, with the monotonic time that it came, ns."""
 
-    needs_polling = False
+
+class Child:
+    """The program, running from the first join() to the last leave(). Its calls may come from different threads."""
 
     def __init__(self, interval: float) -> None:
         """Remember the sampling interval, seconds."""
         shortest, longest = CHILD_INTERVAL_RANGE
-        self._interval = min(max(interval, shortest), longest)
-        self.meters: dict[str, Meter] = {}
+        self.interval = min(max(interval, shortest), longest)
+        self._door = threading.Lock()
+        self._listeners: list[Listener] = []
+        self._lock = threading.Lock()  # of the latest line and of who gets the next
 
-    def open(self) -> str:
+    def join(self, listener: Listener) -> dict[str, tuple[str, ...]]:
+        """Start it unless it runs, and pass it the latest line and all further ones; return the rails of each column.
+
+        Raises:
+            SourceUnavailable: There is no such program, or it shows no power.
+        """
+        with self._door:
+            if not self._listeners:
+                self._start()
+            elif self._has_ended:
+                raise SourceUnavailable(f"{PROGRAM}: {self._ending()}")
+            with self._lock:
+                self._listeners.append(listener)
+                listener(self._last_ns, self._last)
+            return self._chosen
+
+    def leave(self, listener: Listener) -> None:
+        """Pass it no further line; the last to leave ends the child."""
+        with self._door:
+            with self._lock:
+                self._listeners.remove(listener)
+            if not self._listeners:
+                self._end()
+
+    def check(self, now_ns: int) -> None:
+        """Make sure that it lives. Raises ChildProcessError where it has ended, TimeoutError where it is silent."""
+        if self._has_ended:
+            raise ChildProcessError(f"{PROGRAM} {self._ending()}")
+        if (silent := (now_ns - self._last_ns) * 1e-9) > STALL_SECONDS:
+            raise TimeoutError(f"{PROGRAM} (pid {self._child.pid}) has printed no power for {silent:.0f} s")
+
+    def _start(self) -> None:
         path = shutil.which(PROGRAM)
         if path is None:
             raise SourceUnavailable(f"{PROGRAM}: not on PATH")
-        self.meters = {}
         self._chosen: dict[str, tuple[str, ...]] = {}
         self._strange: list[str] = []
         self._unknown = ""
+        self._last: dict[str, float] = {}
         self._last_ns = 0
         self._has_ended = False
         self._is_decided = threading.Event()
         # With the mark in its name, its CPU time is not taken for the user's.
-        command = [f"{PROGRAM} {AGENT_MARK.decode()}", "--interval", str(round(self._interval * 1000))]
+        command = [f"{PROGRAM} {AGENT_MARK.decode()}", "--interval", str(round(self.interval * 1000))]
         try:
             self._child = subprocess.Popen(
                 command,
@@ -97,17 +133,10 @@ class Tegrastats:
             if not self._last_ns:
                 raise SourceUnavailable(f"{PROGRAM}: {path} {self._reason()}")
         except BaseException:
-            self.close()
+            self._end()
             raise
-        return f"{PROGRAM} every {self._interval:g} s: {describe(self._chosen)}"
 
-    def poll(self, now_ns: int) -> None:
-        if self._has_ended:
-            raise ChildProcessError(f"{PROGRAM} {self._ending()}")
-        if (silent := (now_ns - self._last_ns) * 1e-9) > STALL_SECONDS:
-            raise TimeoutError(f"{PROGRAM} (pid {self._child.pid}) has printed no power for {silent:.0f} s")
-
-    def close(self) -> None:
+    def _end(self) -> None:
         for nudge in (signal.SIGTERM, signal.SIGKILL):
             if self._child.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -144,12 +173,13 @@ class Tegrastats:
                 if len(self._strange) == MUTE_LINES:
                     self._is_decided.set()
                 return
-            self.meters = {column: LevelMeter() for column in chosen}
             self._chosen = chosen
         if rails:
-            for column, meter in self.meters.items():
-                meter.add(at_ns, total(rails, self._chosen[column]))
-            self._last_ns = at_ns
+            columns = {column: total(rails, summed) for column, summed in self._chosen.items()}
+            with self._lock:
+                self._last, self._last_ns = columns, at_ns
+                for listener in self._listeners:
+                    listener(at_ns, columns)
             self._is_decided.set()
 
     def _reason(self) -> str:
@@ -169,3 +199,32 @@ class Tegrastats:
         if code is None:
             return "closed its output"
         return f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+
+
+class Tegrastats:
+    """See `metering.Source`; its parts are those columns of `rails` that the board has."""
+
+    needs_polling = False
+
+    def __init__(self, child: Child) -> None:
+        """Remember the child, which others may have joined."""
+        self._child = child
+        self.meters: dict[str, Meter] = {}
+
+    def open(self) -> str:
+        self.meters = {}
+        chosen = self._child.join(self._take)
+        return f"{PROGRAM} every {self._child.interval:g} s: {describe(chosen)}"
+
+    def poll(self, now_ns: int) -> None:
+        self._child.check(now_ns)
+
+    def close(self) -> None:
+        self._child.leave(self._take)
+
+    def _take(self, at_ns: int, columns: dict[str, float]) -> None:
+        """Take the columns of one line; the first call comes from within open()."""
+        if not self.meters:
+            self.meters = {column: LevelMeter() for column in columns}
+        for column, meter in self.meters.items():
+            meter.add(at_ns, columns[column])
