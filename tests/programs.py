@@ -14,9 +14,10 @@ PACKAGES = {"prometheus": "prometheus", "promtool": "prometheus", "ip": "iproute
 
 def need(program: str) -> str:
     """Return the path of a program; without it skip, or fail under CI=true, where nothing may be skipped for that."""
-    if path := shutil.which(program):
-        return path
-    _go_without(f"this test runs {program}: apt-get install {PACKAGES[program]}")
+    path = shutil.which(program)
+    if path is None:
+        _go_without(f"this test runs {program}: apt-get install {PACKAGES[program]}")
+    return path
 
 
 def need_root(reason: str) -> None:

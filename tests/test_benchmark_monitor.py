@@ -93,7 +93,7 @@ def test_rows_that_are_not_taken_are_no_measurement(name: str, tmp_path: Path) -
         assert collected.samples()
     with (
         FaultyServer(lambda handler, body: reply(handler, 200, b"{}")) as server,
-        pytest.raises(CandidateFailed, match="its sink says .*'sent': 0"),
+        pytest.raises(CandidateFailed, match=r"its sink says .*'sent': 0"),
     ):
         live(server.address)
     assert server.requests

@@ -136,6 +136,47 @@ def burn_in_children(count: int, seconds: float, *, is_waited: bool = True, from
     return sum(accounts) + cpu_used() - used
 
 
+_burning: list[tuple[int, threading.Event, float]] = []
+
+
+def burn_until_told(*, is_waited: bool = True, from_thread: bool = False) -> int:
+    """Fork a child that burns until end_burn(), from this thread or another; return its number."""
+    used = cpu_used()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL if is_waited else signal.SIG_IGN)
+    born: list[int] = []
+    is_born, release = threading.Event(), threading.Event()
+
+    def work() -> None:
+        if (child := os.fork()) == 0:
+            while True:
+                pass
+        born.append(child)
+        is_born.set()
+        if from_thread:  # the kernel lists a child by the thread that forked it, while that lives
+            release.wait()
+
+    if from_thread:
+        threading.Thread(target=work, daemon=True).start()
+        is_born.wait()
+    else:
+        work()
+    _burning.append((born[0], release, used))
+    return born[0]
+
+
+def end_burn() -> float:
+    """End the child of burn_until_told(), and return when it is gone; the CPU seconds of it and of us since then."""
+    child, release, used = _burning.pop()
+    burnt = time.clock_gettime((~child << 3) | 2)  # its CPU clock, as clock_getcpuclockid(3) makes it
+    waited = cpu_used(resource.RUSAGE_CHILDREN)
+    os.kill(child, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):  # nobody's to wait for: the kernel says so once it has gone
+        os.waitpid(child, 0)
+        burnt = cpu_used(resource.RUSAGE_CHILDREN) - waited
+    release.set()
+    return burnt + cpu_used() - used
+
+
 def burn_in_orphan(seconds: float, parent_seconds: float) -> float:
     """Fork a child that forks one that burns, and ends before it; return all CPU seconds, by their own account."""
     used = cpu_used()
@@ -252,6 +293,13 @@ def transmit(number: int, size: int) -> int:
 def disconnect(number: int) -> None:
     """Close a connection."""
     _sockets[number].close()
+
+
+def interface_bytes_sent() -> dict[str, int]:
+    """Return the bytes that each interface of our network namespace has sent since it exists."""
+    with open("/proc/self/net/dev") as file:
+        lines = file.read().splitlines()[2:]
+    return {line.partition(":")[0].strip(): int(line.partition(":")[2].split()[8]) for line in lines}
 
 
 def adopt(path: str) -> int:

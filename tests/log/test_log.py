@@ -195,8 +195,11 @@ def test_lines_wait_for_a_collector_that_fails(tmp_path: Path) -> None:
     ],
     ids=["a login page", "nothing", "half a receipt", "a strange receipt", "nested", "no content"],
 )
-def test_only_a_collectors_receipt_counts_as_delivered(status: int, answer: bytes) -> None:
+def test_only_a_collectors_receipt_counts_as_delivered(
+    status: int, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Anything else that answers 2xx is no collector: the lines stay, and go out again."""
+    monkeypatch.setattr(http_module, "PAUSE_SECONDS", (0.01, 0.05))
     mended = False
 
     def misunderstand(handler: BaseHTTPRequestHandler, body: bytes) -> None:

@@ -130,9 +130,9 @@ def test_a_child_alive_at_stop_counts_up_to_then(runner: str) -> None:
 def test_a_child_born_in_a_thread_counts(runner: str, worker: Worker) -> None:
     """The kernel lists children by the thread that forked them; all threads are asked."""
     with Monitor(runner=runner, interval=0.1, pid=worker.pid) as monitor:
-        worker.send("burn_in_children", 1, 1.5, {"from_thread": True})
-        wait_for(lambda: _seen(monitor) > WORTH, 1.4, "the time of a child that still burns")
-        truth = worker.reply()
+        worker.call("burn_until_told", {"from_thread": True})
+        wait_for(lambda: _seen(monitor) > WORTH, what="the time of a child that still burns")
+        truth = worker.call("end_burn")
     assert monitor.describe()["cpu_seconds"].total == pytest.approx(truth, abs=ROUNDING + 0.01)
 
 
@@ -169,12 +169,13 @@ def test_children_that_nobody_waits_for_count_up_to_their_last_sample(runner: st
 def test_a_child_that_ends_hidden_by_anothers_burn_stays_counted(worker: Worker) -> None:
     """A long time between samples in which one unwaited child ends and the parent burns more than it had."""
     with Monitor(runner="thread", interval=60, pid=worker.pid) as monitor:
-        worker.send("burn_in_children", 1, 1.5, {"is_waited": False})
-        wait_for(lambda: _looked(monitor) > WORTH, 1.4, "the time of a child that still burns")
+        worker.call("burn_until_told", {"is_waited": False})
+        wait_for(lambda: _looked(monitor) > WORTH, what="the time of a child that still burns")
         seen = _looked(monitor)
-        worker.reply()
-        burnt = worker.call("burn", 1.5)["cpu"]
-    assert burnt > WORTH
+        worker.call("end_burn")
+        burnt = 0.0
+        while burnt < seen + 0.2:  # more than the child had
+            burnt += worker.call("burn", 0.5)["cpu"]
     assert monitor.describe()["cpu_seconds"].total > seen + burnt - ROUNDING
 
 

@@ -16,6 +16,7 @@ from workloads import MIB, Worker
 from heflwr.monitor import Monitor
 from heflwr.monitor.errors import SourceUnavailable
 from heflwr.monitor.probes.machine import Machine
+from heflwr.monitor.probes.network import HostNetworkProbe
 
 SIZE = 200 * MIB
 
@@ -153,6 +154,76 @@ def test_a_host_with_very_many_interfaces_is_read_to_the_end(runner: str) -> Non
         }
     finally:
         subprocess.run([ip, "netns", "del", name], check=False, capture_output=True)
+
+
+class RecordedInterfaces:
+    """A procfs with one process, whose interfaces' counters a test sets."""
+
+    def __init__(self, root: Path) -> None:
+        self.machine = Machine(str(root), None)
+        self._file = root / "1" / "net" / "dev"
+        self._file.parent.mkdir(parents=True)
+
+    def set(self, **sent: int) -> None:
+        """Write the list: bytes sent of each interface; half as many received."""
+        lines = ["Inter-| Receive | Transmit", " face |bytes packets"]
+        lines += [f"{name:>6}: {out // 2} 0 0 0 0 0 0 0 {out} 0 0 0 0 0 0 0" for name, out in sent.items()]
+        self._file.write_text("\n".join(lines) + "\n")
+
+
+def test_an_interface_that_one_reading_misses_goes_on_from_its_last_value(tmp_path: Path) -> None:
+    """What it sent since boot is not billed when it is back; what it sent in the meantime is."""
+    interfaces = RecordedInterfaces(tmp_path)
+    interfaces.set(lo=10**9, eth0=10**9, eth1=10**8)
+    probe = HostNetworkProbe(interfaces.machine, 1, None, loopback=False)
+    probe.open()
+    probe.start(0)
+    interfaces.set(lo=2 * 10**9, eth1=10**8 + 20)
+    assert probe.read(1) == (20, 10)
+    assert probe.read(2) == (0, 0)
+    interfaces.set(lo=2 * 10**9, eth0=10**9 + 100, eth1=10**8 + 20)
+    assert probe.read(3) == (100, 50)
+    probe.close()
+
+
+def test_an_interface_born_later_or_born_again_counts_from_zero(tmp_path: Path) -> None:
+    """A VPN that comes up during the run, and one that is set up anew under its old name."""
+    interfaces = RecordedInterfaces(tmp_path)
+    interfaces.set(eth0=1000)
+    probe = HostNetworkProbe(interfaces.machine, 1, None, loopback=False)
+    probe.open()
+    probe.start(0)
+    interfaces.set(eth0=1000, tun0=600)
+    assert probe.read(1) == (600, 300)
+    interfaces.set(eth0=1000)
+    assert probe.read(2) == (0, 0)
+    interfaces.set(eth0=1000, tun0=40)
+    assert probe.read(3) == (40, 20)
+    probe.close()
+
+
+def test_lines_of_a_long_list_are_not_cut_where_counters_grow_between_its_pages(runner: str) -> None:
+    """Numbers that get more digits while the list is read make it longer, but bill no interface for another's bytes."""
+    ip = need("ip")
+    if os.geteuid():
+        pytest.skip("this test makes a network namespace: run it as root")
+    name = f"heflwrgrow{os.getpid()}"
+    subprocess.run([ip, "netns", "add", name], check=True, capture_output=True)
+    try:
+        batch = "link set lo up\n" + "".join(f"link add many{k} type veth peer name more{k}\n" for k in range(50))
+        subprocess.run([ip, "-n", name, "-batch", "-"], input=batch.encode(), check=True, capture_output=True)
+        with Worker(ip, "netns", "exec", name) as worker:
+            monitor = Monitor(runner=runner, interval=0.001, pid=worker.pid, loopback=True)
+            monitor.set_metrics(cpu=False, memory=False)
+            with monitor:
+                number = worker.call("connect", "127.0.0.1", worker.call("receive_all"))
+                for power in range(24):  # from one digit to eight
+                    worker.call("transmit", number, 2**power)
+            lines = worker.call("interface_bytes_sent")
+    finally:
+        subprocess.run([ip, "netns", "del", name], check=False, capture_output=True)
+    assert monitor.summary()["total_network_bytes_sent"] == pytest.approx(sum(lines.values()), rel=0.01)
+    assert not monitor.health.errors
 
 
 def test_an_absent_interface_is_told_at_start(runner: str) -> None:

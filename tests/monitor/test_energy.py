@@ -64,7 +64,7 @@ def test_a_gpu_without_a_counter_is_integrated(tree: Tree, monkeypatch: pytest.M
 
 
 def test_one_source_that_fails_leaves_the_others_their_values(tree: Tree, monkeypatch: pytest.MonkeyPatch):
-    """A lost GPU does not take the CPU's energy with it; when it is back, nothing is missing."""
+    """A lost GPU costs one tick, which is counted, not the CPU's energy; when it is back, nothing is missing."""
     nvml = fake_nvml()
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     tree.rapl("0", "package-0", 0)
@@ -73,9 +73,88 @@ def test_one_source_that_fails_leaves_the_others_their_values(tree: Tree, monkey
     probe.start(0)
     tree.rapl("0", "package-0", 1_000_000)
     nvml.energy, nvml.is_lost = [2000], True
-    assert same((1.0, nan, nan), probe.read(SECOND))
+    with pytest.raises(OSError, match="GPU is lost"):
+        probe.read(SECOND)
+    assert same((1.0, nan, nan), probe.read(2 * SECOND))
     nvml.is_lost = False
-    assert same((0.0, 2.0, nan), probe.read(2 * SECOND))
+    assert same((0.0, 2.0, nan), probe.read(3 * SECOND))
+    nvml.is_lost = True
+    with pytest.raises(OSError, match="GPU is lost"):
+        probe.read(4 * SECOND)
+
+
+def test_one_source_that_fails_shows_in_health(tree: Tree, monkeypatch: pytest.MonkeyPatch):
+    """Its beginning is an error of the group; the other source's joules are all there."""
+    nvml = fake_nvml()
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    tree.rapl("0", "package-0", 0)
+    monitor = Monitor(runner="thread", interval=0.02, machine=tree.machine)
+    monitor.set_metrics(energy=True)
+    with monitor:
+        nvml.is_lost = True
+        wait_until(lambda: "energy" in monitor.health.errors)
+        tree.rapl("0", "package-0", 7_000_000)
+    assert monitor.health.errors == {"energy": 1}
+    assert "GPU is lost" in monitor.health.last_error
+    assert monitor.summary()["total_energy_cpu_joules"] == pytest.approx(7)
+
+
+@pytest.mark.parametrize("lacking", ["nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetTotalEnergyConsumption"])
+def test_an_old_library_of_nvidia_is_refused_or_done_without(lacking: str, tree: Tree, monkeypatch: pytest.MonkeyPatch):
+    """A function that it does not have yet ends neither the search nor the run."""
+    nvml = fake_nvml()
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.delattr(type(nvml), lacking)
+    tree.rapl("0", "package-0", 0)
+    probe = EnergyProbe(tree.machine, 1)
+    has_gpu = lacking == "nvmlDeviceGetTotalEnergyConsumption"
+    assert probe.open() == f"cpu: RAPL package-0; gpu: {'NVML GPU-0' if has_gpu else 'none'}; system: none"
+    probe.close()
+    assert nvml.opened == 0
+
+
+@pytest.mark.parametrize("surprise", [KeyboardInterrupt, RuntimeError])
+def test_what_was_opened_before_a_surprise_is_closed_or_used(
+    surprise: type[BaseException], tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Ctrl-C in the middle of the search ends tegrastats again; a driver's own trouble only refuses the driver."""
+
+    def fail(_: object) -> None:
+        raise surprise("in the driver")
+
+    nvml = fake_nvml()
+    monkeypatch.setattr(type(nvml), "nvmlInit", fail)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    replay = Replay(tmp_path)
+    replay.install(["VDD_IN 5000mW/1mW"])
+    probe = EnergyProbe(tree.machine, 1)
+    if surprise is KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt):
+            probe.open()
+    else:
+        assert probe.open() == "cpu: none; gpu: none; system: tegrastats every 1 s: vdd_in = VDD_IN"
+        probe.close()
+    assert len(replay.pids()) == 1
+    assert not replay.is_running()
+
+
+@pytest.mark.parametrize("runner", ["thread", "process"])
+def test_power_and_energy_share_one_tegrastats(runner: str, tree: Tree, tmp_path: Path):
+    """One long-lived child, whose every line both groups integrate."""
+    replay = Replay(tmp_path)
+    replay.install(["VDD_IN 5000mW/1mW VDD_CPU_GPU_CV 1mW/1mW VDD_SOC 1mW/1mW"])
+    monitor = Monitor(runner=runner, interval=0.1, machine=tree.machine)
+    monitor.set_metrics(power=True, energy=True)
+    for starts in (1, 2):
+        with monitor:
+            wait_until(lambda: monitor.health.samples >= 4)
+        assert len(replay.pids()) == starts
+        assert not replay.is_running()
+        last = monitor.samples()[-1]
+        summary = monitor.summary()
+        assert summary["total_energy_system_joules"] == pytest.approx(5 * last["elapsed"], rel=0.01)
+        assert summary["total_power_vdd_in"] == pytest.approx(5000 * last["elapsed"], rel=0.01)
+        assert monitor.health.errors == {}
 
 
 def test_a_board_s_input_rail_is_the_system(tree: Tree):

@@ -215,9 +215,11 @@ def test_gpus_are_added_to_the_packages(tree: Tree, monkeypatch: pytest.MonkeyPa
     assert same((nan, nan, 3000, 3000, nan, nan), probe.read(SECOND))
     nvml.is_lost = True
     tree.rapl("0", "package-0", 2_000_000)
-    assert same((nan,) * 6, probe.read(2 * SECOND))
+    with pytest.raises(OSError, match="GPU is lost"):
+        probe.read(2 * SECOND)
+    assert same((nan,) * 6, probe.read(3 * SECOND))
     nvml.is_lost = False
-    assert probe.read(3 * SECOND)[3] == pytest.approx(1000)
+    assert probe.read(4 * SECOND)[3] == pytest.approx(1000)
     probe.close()
     assert nvml.opened == 0
 

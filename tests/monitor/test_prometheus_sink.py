@@ -713,12 +713,13 @@ def test_a_process_without_file_descriptors_serves_again_when_it_has_some() -> N
         pass
     say(monitor.port)
     sys.stdin.readline()
-    used = time.process_time()
-    time.sleep(1)
-    used = time.process_time() - used
+    used, since = time.process_time(), time.monotonic()
+    while time.monotonic() < since + 1:
+        time.sleep(0.1)
+    share = (time.process_time() - used) / (time.monotonic() - since)
     for file in hoard:
         file.close()
-    say(used)
+    say(share)
     sys.stdin.readline()
     monitor.stop()
     """
@@ -727,9 +728,9 @@ def test_a_process_without_file_descriptors_serves_again_when_it_has_some() -> N
         with socket.create_connection((HOST, port), 20) as client:
             client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
             tell(process)
-            (used,) = hear(process)
+            (share,) = hear(process)
             assert client.recv(12) == b"HTTP/1.1 200"
-        assert used < 0.5
+        assert share < 0.8, "of a core: a loop that does not wait takes all of one"
         tell(process)
         assert process.wait(20) == 0
 
@@ -752,11 +753,11 @@ def test_the_watched_process_loads_prometheus_client_only_where_it_serves(module
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [
-        ({"port": "8003"}, TypeError, "port must be an int, got '8003' (str); write port=8003, or port=0"),
-        ({"port": 8003.0}, TypeError, "port must be an int, got 8003.0 (float)"),
-        ({"port": True}, TypeError, "port must be an int, got True (bool)"),
-        ({"port": None}, TypeError, "port must be an int, got None (NoneType)"),
-        ({"port": -1}, ValueError, "port must be from 0 (pick a free one) to 65535, got -1"),
+        ({"port": "8003"}, TypeError, "port must be a whole number, got '8003' (str)"),
+        ({"port": 8003.0}, TypeError, "port must be a whole number, got 8003.0 (float)"),
+        ({"port": True}, TypeError, "port must be a whole number, got True (bool)"),
+        ({"port": None}, TypeError, "port must be a whole number, got None (NoneType)"),
+        ({"port": -1}, ValueError, "port must be from 0 to 65535, got -1"),
         ({"port": 70000}, ValueError, "to 65535, got 70000"),
         ({"host": None}, TypeError, "host must be a string, got None (NoneType)"),
         ({"host": 127}, TypeError, "host must be a string, got 127 (int)"),

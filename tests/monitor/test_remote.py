@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from programs import need
 from servers import Collected, CollectorProcess, FaultyServer, collector, free_port, get, reply
@@ -142,13 +143,30 @@ def test_a_collector_that_is_away_for_a_while_gets_everything(tmp_path: Path) ->
     assert facts(monitor)["dropped"] == 0
 
 
+@BOTH
+def test_a_monitor_prints_nothing(tmp_path: Path, monitors: Any) -> None:
+    """Samples go to the collector, and not one character of them to the terminal of whoever trains."""
+    with collector(tmp_path / "heflwr.db") as collected:
+        script = textwrap.dedent(f"""
+            import time
+            from {monitors.__name__} import RemoteMonitor
+            with RemoteMonitor({collected.address!r}, 0.02, "quiet") as monitor:
+                while monitor.health.sinks[0]["sent"] < 10:
+                    time.sleep(0.01)
+        """)
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=60)
+        assert len(collected.samples(identifier="quiet")) >= 10
+    assert (ended.stdout, ended.stderr) == (b"", b"")
+
+
+@pytest.mark.parametrize("runner", ["process", "thread"])
 @pytest.mark.parametrize("simple", [True, False])
-def test_a_killed_client_loses_nothing_that_was_spooled(tmp_path: Path, simple: bool) -> None:
+def test_a_killed_client_loses_nothing_that_was_spooled(tmp_path: Path, simple: bool, runner: str) -> None:
     """After SIGKILL the next run with the same spool sends the rest first, under its old name; each sample once."""
     port, spool = free_port(), tmp_path / "spool"
     script = textwrap.dedent(f"""
         import time
-        from heflwr.monitor.thread_monitor import RemoteMonitor
+        from heflwr.monitor.{runner}_monitor import RemoteMonitor
         monitor = RemoteMonitor("127.0.0.1:{port}", 0.01, "killed", {simple}, spool={os.fspath(spool)!r})
         monitor.start()
         while len(monitor.samples()) < 100: time.sleep(0.01)
@@ -158,7 +176,10 @@ def test_a_killed_client_loses_nothing_that_was_spooled(tmp_path: Path, simple: 
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
         assert client.stdout.readline() == b"ready\n"
+        agents = psutil.Process(client.pid).children()
+        assert len(agents) == (runner == "process")
         client.kill()
+    assert psutil.wait_procs(agents, timeout=20)[1] == []  # it sees that its parent is gone, and ends
     (segment,) = spool.glob("*/*/*.jsonl")
     rows = [json.loads(line) for line in segment.read_bytes().splitlines()[1:]]
     assert len(rows) >= 100

@@ -63,7 +63,8 @@ class HostNetworkProbe:
             last_out, last_into = self._last.get(name, (0, 0))
             sent += out - last_out if out >= last_out else out  # a driver that was reset counts from 0 again
             received += into - last_into if into >= last_into else into
-        self._last = counters
+        # The pages of a long list are not one snapshot: one that is missing may be back next time, and goes on from here.
+        self._last = {**self._last, **counters}
         return sent, received
 
     def close(self) -> None:
@@ -107,7 +108,9 @@ class HostNetworkProbe:
 
     def _read_raw(self) -> bytes:
         raw = piece = os.pread(self._descriptor, _PAGE_BYTES, 0)
-        while len(piece) > _PAGE_BYTES - _LINE_BYTES:  # some 30 interfaces fill a page, and the kernel gives no more
+        # Some 30 interfaces fill a page, and the kernel gives no more at once. A read that begins where the last one
+        # ended goes on with the next interface, not at that byte of a new text (fs/seq_file.c): no line is cut.
+        while len(piece) > _PAGE_BYTES - _LINE_BYTES:
             piece = os.pread(self._descriptor, _PAGE_BYTES, len(raw))
             raw += piece
         return raw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
@@ -38,18 +39,21 @@ def release(directory: Path, descriptor: int) -> None:
     _held.pop((os.getpid(), str(directory)), None)
 
 
-def _lock(descriptor: int) -> bool:
-    """Lock until the descriptor is closed or the process ends, whatever children it forked."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
+if sys.platform == "win32":
+    import msvcrt
 
+    def _lock(descriptor: int) -> bool:
         with contextlib.suppress(OSError):
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             return True
         return False
-    with contextlib.suppress(OSError):
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
+
+else:
+    import fcntl  # here, not when it is needed: without a free descriptor it could not be loaded
+
+    def _lock(descriptor: int) -> bool:
+        """Lock until the descriptor is closed or the process ends, whatever children it forked."""
+        with contextlib.suppress(BlockingIOError, PermissionError):  # POSIX allows either for "held by another"
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False

@@ -1,8 +1,8 @@
 """Power rails of a Jetson board by NVIDIA's tegrastats: one long-lived child, whose every line is a reading.
 
 A thread of its own reads the lines and stamps them as they arrive, so that energy does not depend on the sampling
-interval. Never through sudo. The probes of a run share the child; it ends with the last of them. When this process is killed, nobody is left to end it: it
-dies of the closed pipe at its next line, one of its intervals later.
+interval. Never through sudo. The probes of a run share the child, and it ends with the last of them. When this process
+is killed, nobody is left to end it: it dies of the closed pipe at its next line, one of its intervals later.
 """
 
 from __future__ import annotations
