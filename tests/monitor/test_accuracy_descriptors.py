@@ -1,4 +1,4 @@
-"""Counters where the process that samples runs out of file descriptors for a while: nothing counts twice or is lost."""
+"""Counters where processes cannot be looked at for a while (no descriptor, no right): nothing counts twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from workloads import MIB, real_disk
+from machine_tree import unprivileged
+from waiting import wait_for
+from workloads import MIB, Worker, real_disk
+
+from heflwr.monitor import Monitor
 
 EXHAUSTED = """
 import json, os, resource, sys, threading, time
@@ -103,3 +107,41 @@ def test_context_switches_of_before_start_do_not_come_back(runner: str) -> None:
     assert None in [row["open_files"] for row in told["rows"]]
     assert 0 not in [row["open_files"] for row in told["rows"]]
     assert sum(row["context_switches"] or 0 for row in told["rows"]) < 8000
+
+
+def test_what_was_refused_for_a_while_counts_once() -> None:
+    """Processes that may not be looked at keep what they had; what they did meanwhile comes with the next good look."""
+    if os.geteuid():
+        pytest.skip("this test gives up the right to look at others and takes it back: run it as root")
+    with real_disk() as folder, Worker() as worker:
+        worker.call("write_file", f"{folder}/before", 16 * MIB)
+        worker.call("switch", 10000)
+        monitor = Monitor(runner="thread", interval=0.02, pid=worker.pid)
+        monitor.set_metrics(cpu=False, memory=False, network=False, disk=True, threads=True)
+        with monitor:
+            worker.call("write_file", f"{folder}/first", 8 * MIB)
+            with unprivileged():
+                worker.call("write_file", f"{folder}/second", 8 * MIB)
+                wait_for(lambda: monitor.samples()[-1]["open_files"] == 0, what="a sample that was refused")
+            count = monitor.health.samples
+            wait_for(lambda: monitor.health.samples > count + 2)
+    assert monitor.summary()["total_disk_bytes_written"] == pytest.approx(16 * MIB, rel=0.05)
+    assert monitor.summary()["total_context_switches"] < 8000
+
+
+def test_what_was_refused_at_start_counts_from_when_it_can_be_seen() -> None:
+    """Nothing that a process did before start() is billed because it could not be looked at then."""
+    if os.geteuid():
+        pytest.skip("this test gives up the right to look at others and takes it back: run it as root")
+    with real_disk() as folder, Worker() as worker:
+        child = worker.call("write_in_child", f"{folder}/before", 16 * MIB)
+        monitor = Monitor(runner="thread", interval=0.02, pid=worker.pid)
+        monitor.set_metrics(cpu=False, memory=False, network=False, threads=True)
+        worker.call("switch", 10000)
+        with unprivileged():
+            monitor.start()
+            wait_for(lambda: monitor.health.samples > 2)
+        wait_for(lambda: monitor.samples()[-1]["threads"] == 2, what="a sample with both")
+        monitor.stop()
+        worker.call("finish_child", child)
+    assert monitor.summary()["total_context_switches"] < 8000

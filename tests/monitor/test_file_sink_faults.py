@@ -51,7 +51,7 @@ def test_a_file_begun_anew_on_a_full_disk_gets_its_header_once_there_is_room(siz
     path.unlink()
     with room(size):
         for sequence in (1, 2):
-            with pytest.raises(OSError, match="File too large|bytes fitted"):
+            with pytest.raises(OSError, match=r"File too large|bytes fitted"):
                 sink.write(sample(sequence))
     sink.write(sample(3))
     sink.close()
@@ -64,7 +64,7 @@ def test_a_file_begun_anew_on_a_full_disk_gets_its_header_once_there_is_room(siz
 
 def test_a_header_that_fits_in_part_is_told_with_the_reason(tmp_path: Path) -> None:
     """At open() a full disk reads as such, not as None."""
-    with room(10), pytest.raises(SinkUnavailable, match="full, only 10 of [0-9]+ bytes fitted.*another file"):
+    with room(10), pytest.raises(SinkUnavailable, match=r"full, only 10 of [0-9]+ bytes fitted.*another file"):
         FileSink(tmp_path / "run.csv", format="csv").open(RUN)
 
 

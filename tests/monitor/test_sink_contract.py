@@ -1,4 +1,4 @@
-"""What every sink promises, asked of each in turn: no handle before open() nor after close(), and facts that are JSON."""
+"""What every sink promises, asked of each in turn: no handle before open() nor after close(), facts that are JSON."""
 
 from __future__ import annotations
 

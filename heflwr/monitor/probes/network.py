@@ -63,7 +63,7 @@ class HostNetworkProbe:
             last_out, last_into = self._last.get(name, (0, 0))
             sent += out - last_out if out >= last_out else out  # a driver that was reset counts from 0 again
             received += into - last_into if into >= last_into else into
-        # The pages of a long list are not one snapshot: one that is missing may be back next time, and goes on from here.
+        # The pages of a long list are not one snapshot: who is missing may be back next time, and goes on from here.
         self._last = {**self._last, **counters}
         return sent, received
 

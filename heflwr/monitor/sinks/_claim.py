@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from pathlib import Path
@@ -49,10 +50,13 @@ if sys.platform == "win32":
         return False
 
 else:
-    import fcntl  # here, not when it is needed: without a free descriptor it could not be loaded
 
     def _lock(descriptor: int) -> bool:
         """Lock until the descriptor is closed or the process ends, whatever children it forked."""
+        try:
+            import fcntl  # only where there is a spool
+        except ImportError as error:  # every such system has it, but to load a library takes a descriptor
+            raise OSError(errno.EMFILE, f"cannot lock: {error}") from error
         with contextlib.suppress(BlockingIOError, PermissionError):  # POSIX allows either for "held by another"
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
