@@ -1,7 +1,7 @@
 """Samples in a file: text for people, JSON lines or CSV for programs. Each run begins with a header of its own.
 
 A line is one write() to a file opened for appending: lines of several processes never mix, and a killed process leaves
-whole lines only. A line torn by a full disk is closed off before the next one.
+whole lines only. A line that a full disk cuts short is taken back; one that a former writer left is closed off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from heflwr.monitor.sample import Run, Sample
 HEADER = "heflwr run"
 """How the line begins that opens a run (after "# " in text and CSV; as the key "type" in JSON lines)."""
 
-_FLAGS = os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS = os.O_APPEND | os.O_CREAT
+for _name in ("O_CLOEXEC", "O_BINARY", "O_NONBLOCK"):  # where there are such; a pipe without a reader must not hang us
+    _FLAGS |= getattr(os, _name, 0)
 
 _UNITS = {"percent": "%", "bytes": "B", "seconds": "s", "milliwatts": "mW", "millijoules": "mJ", "joules": "J"}
 
@@ -39,9 +41,11 @@ class FileSink:
             format: "text" (readable), "jsonl" (a JSON object a line) or "csv" (a comment and a row of names a run).
 
         Raises:
-            ValueError: Another format.
+            ValueError: Another format, or what cannot be a path.
         """
         self._path = Path(file).absolute()
+        if "\0" in str(self._path):
+            raise ValueError(f"file must be a path, got {file!r} with a NUL in it")
         self._format = arguments.choice("format", format, tuple(_FORMATS))
         self._descriptor = -1
 
@@ -90,9 +94,19 @@ class FileSink:
         if self._is_torn:
             data = b"\n" + data
         written = os.write(self._descriptor, data)
-        self._is_torn = written < len(data) and data[written - 1 : written] != b"\n"
-        if written < len(data):
+        if written == len(data):
+            self._is_torn = False
+        else:
+            self._take_back(written)
             raise OSError(errno.ENOSPC, f"full, only {written} of {len(data)} bytes fitted", str(self._path))
+
+    def _take_back(self, written: int) -> None:
+        """Cut off the part of a line that still fitted: a number cut short reads like another number."""
+        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        if os.fstat(self._descriptor).st_size == end:  # nobody has written behind us
+            os.ftruncate(self._descriptor, end - written)
+        else:
+            self._is_torn = False  # the line that came behind ours closed it
 
 
 def _ends_torn(descriptor: int) -> bool:
