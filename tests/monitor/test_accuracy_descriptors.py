@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from machine_tree import unprivileged
+from programs import need_root
 from waiting import wait_for
 from workloads import MIB, Worker, real_disk
 
@@ -111,8 +112,7 @@ def test_context_switches_of_before_start_do_not_come_back(runner: str) -> None:
 
 def test_what_was_refused_for_a_while_counts_once() -> None:
     """Processes that may not be looked at keep what they had; what they did meanwhile comes with the next good look."""
-    if os.geteuid():
-        pytest.skip("this test gives up the right to look at others and takes it back: run it as root")
+    need_root("gives up the right to look at others and takes it back")
     with real_disk() as folder, Worker() as worker:
         worker.call("write_file", f"{folder}/before", 16 * MIB)
         worker.call("switch", 10000)
@@ -131,8 +131,7 @@ def test_what_was_refused_for_a_while_counts_once() -> None:
 
 def test_what_was_refused_at_start_counts_from_when_it_can_be_seen() -> None:
     """Nothing that a process did before start() is billed because it could not be looked at then."""
-    if os.geteuid():
-        pytest.skip("this test gives up the right to look at others and takes it back: run it as root")
+    need_root("gives up the right to look at others and takes it back")
     with real_disk() as folder, Worker() as worker:
         child = worker.call("write_in_child", f"{folder}/before", 16 * MIB)
         monitor = Monitor(runner="thread", interval=0.02, pid=worker.pid)

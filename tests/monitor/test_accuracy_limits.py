@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from programs import need_root
 from waiting import wait_for
 from workloads import MIB, Worker
 
@@ -93,8 +94,7 @@ def test_no_limits_without_linuxs_files() -> None:
 @pytest.fixture
 def group() -> Iterator[list[str]]:
     """Real cgroups with half a core and 512 MiB, of whichever version this machine has."""
-    if os.geteuid():
-        pytest.skip("this test makes a cgroup: run it as root")
+    need_root("makes a cgroup")
     root, name = Path("/sys/fs/cgroup"), f"heflwr{os.getpid()}"
     one, two = root / "cpu" / name, root / name
     made: list[Path] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from programs import need
+from programs import need, need_root
 from waiting import wait_for
 from workloads import MIB, Worker
 
@@ -81,8 +81,7 @@ def test_loopback_does_not_count_unless_asked(runner: str, worker: Worker, recei
 def cable() -> Iterator[tuple[str, str, str]]:
     """A network namespace at the other end of a virtual cable: its name, our interface, its address."""
     ip = need("ip")
-    if os.geteuid():
-        pytest.skip("this test makes a network namespace: run it as root")
+    need_root("makes a network namespace")
     name = f"heflwr{os.getpid()}"
     ours, theirs = f"hf{os.getpid() % 10**7}a", f"hf{os.getpid() % 10**7}b"
     commands = (
@@ -137,8 +136,7 @@ def test_bytes_before_start_are_not_billed_and_those_before_stop_are(
 def test_a_host_with_very_many_interfaces_is_read_to_the_end(runner: str) -> None:
     """The kernel hands /proc/net/dev out by the page, which some thirty interfaces fill."""
     ip = need("ip")
-    if os.geteuid():
-        pytest.skip("this test makes a network namespace: run it as root")
+    need_root("makes a network namespace")
     name = f"heflwrmany{os.getpid()}"
     subprocess.run([ip, "netns", "add", name], check=True, capture_output=True)
     try:
@@ -205,8 +203,7 @@ def test_an_interface_born_later_or_born_again_counts_from_zero(tmp_path: Path) 
 def test_lines_of_a_long_list_are_not_cut_where_counters_grow_between_its_pages(runner: str) -> None:
     """Numbers that get more digits while the list is read make it longer, but bill no interface for another's bytes."""
     ip = need("ip")
-    if os.geteuid():
-        pytest.skip("this test makes a network namespace: run it as root")
+    need_root("makes a network namespace")
     name = f"heflwrgrow{os.getpid()}"
     subprocess.run([ip, "netns", "add", name], check=True, capture_output=True)
     try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from programs import need
+from programs import need, need_root
 from waiting import wait_for
 from workloads import MIB, Worker
 
@@ -191,8 +191,7 @@ def test_a_system_without_sock_diag_names_the_way_out(runner: str) -> None:
 def test_a_process_in_another_network_namespace_is_refused(runner: str) -> None:
     """Its sockets cannot be seen from here, and zeros would be a lie."""
     ip = need("ip")
-    if os.geteuid():
-        pytest.skip("this test makes a network namespace: run it as root")
+    need_root("makes a network namespace")
     name = f"heflwrtcp{os.getpid()}"
     subprocess.run([ip, "netns", "add", name], check=True, capture_output=True)
     try:
@@ -230,8 +229,7 @@ print(monitor.summary(), monitor.health.sources["network"])
 
 def test_no_privilege_is_needed() -> None:
     """As nobody: sockets are found, and the ends of closed ones are heard of."""
-    if os.geteuid():
-        pytest.skip("this test gives up root: run it as root (without, all others show the same)")
+    need_root("gives up root")
     root = str(Path(__file__).parents[2])
     result = subprocess.run(
         [sys.executable, "-c", UNPRIVILEGED.format(path=[root])], capture_output=True, text=True, timeout=60

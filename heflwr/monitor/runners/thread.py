@@ -9,8 +9,12 @@ from heflwr.monitor.errors import MonitorError
 from heflwr.monitor.plan import Plan
 from heflwr.monitor.probes.tree import ProcessGone
 from heflwr.monitor.recording import Recording
-from heflwr.monitor.runners import STOP_SECONDS
-from heflwr.monitor.sampling import MARK, STOP, WRITE, Inbox, Sampling
+from heflwr.monitor.runners import STOP_SECONDS, SYNC_SECONDS
+from heflwr.monitor.sampling import MARK, STOP, SYNC, WRITE, Inbox, Sampling
+
+MARK_SECONDS = 0.02
+"""Longest that a window's edge waits for the sample that is being taken at that moment, which is over in a fraction of
+it; else (a slow source, or a signal handler inside that very sample) the edge is left to the loop."""
 
 
 class ThreadRunner:
@@ -20,6 +24,8 @@ class ThreadRunner:
         self._recording = recording
         self._patience = STOP_SECONDS + sum(sink.flush_seconds for sink in plan.sinks)
         self._inbox = Inbox()
+        self._synced = threading.Event()
+        self._has_deferred = False
         self._watches_self = plan.pid == os.getpid()
         self._thread = threading.Thread(target=self._run, name="heflwr-monitor", daemon=True)
         self._sampling = Sampling(plan, recording.sample)
@@ -35,7 +41,9 @@ class ThreadRunner:
 
     def _run(self) -> None:
         try:
-            self._sampling.run(self._inbox, on_sync=lambda token: None, leave_out_thread=self._watches_self)
+            self._sampling.run(
+                self._inbox, on_sync=lambda token: self._synced.set(), leave_out_thread=self._watches_self
+            )
         except BaseException as error:  # a defect of ours: it must show in health, never in training
             self._recording.fail(f"the sampling thread ended: {error!r}")
         finally:
@@ -46,16 +54,22 @@ class ThreadRunner:
         if not self._thread.is_alive():
             return False
         try:
-            if self._sampling.tick(token, patience=0.0):
+            if self._sampling.tick(token, patience=MARK_SECONDS):
                 self._inbox.put(WRITE)
             else:
-                self._inbox.put(MARK, token)  # another sample is being taken this very moment: right after it
+                self._has_deferred = True
+                self._inbox.put(MARK, token)
         except ProcessGone:  # the loop finds out by itself, and says so
             return False
         return True
 
     def sync(self) -> None:
-        """Nothing to wait for: samples are recorded as they are taken."""
+        """Samples are recorded as they are taken; only a mark that was left to the loop may be on its way."""
+        if self._has_deferred and self._thread.is_alive():
+            self._has_deferred = False
+            self._synced.clear()
+            self._inbox.put(SYNC)
+            self._synced.wait(SYNC_SECONDS)
         self._sampling.refresh_report()
 
     def abandon(self) -> None:
