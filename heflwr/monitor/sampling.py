@@ -31,13 +31,7 @@ something, short enough that a run of a moment has one."""
 STOP = "stop"
 MARK = "mark"
 SYNC = "sync"
-WRITE = "write"
-"""Commands: take a last sample and end; take one now; say when everything before has been delivered; hand to the sinks
-what was sampled in another thread."""
-
-TURN_SECONDS = 0.5
-"""Longest to wait for a sample that another thread is taking. It is over in a moment, but for a user's signal handler
-that interrupted it and now waits for us."""
+"""Commands: take a last sample and end; take one now; say when everything before has been delivered."""
 
 _logger = logging.getLogger("heflwr.monitor")
 
@@ -103,9 +97,7 @@ class Sampling:
         self._tree = plan.tree()
         self._probes: list[tuple[Probe, tuple[float, ...]]] = []  # each with what stands in for it when it fails
         self._sinks: list[Sink] = []
-        self._unwritten: deque[Sample] = deque()
         self._sequence = 0
-        self._lock = threading.Lock()
         self._tree_is_open = self._is_closed = False
 
     def open(self) -> Run:
@@ -154,11 +146,13 @@ class Sampling:
         self.refresh_report()
         return run
 
-    def run(self, inbox: Inbox, on_sync: Callable[[int], None], leave_out_thread: bool = False) -> None:
+    def run(
+        self, inbox: Inbox, on_sync: Callable[[int], None] = lambda token: None, *, leave_out_thread: bool = False
+    ) -> None:
         """Sample until told to stop or until the watched process ends; then take one last sample.
 
         Args:
-            inbox: Where STOP, MARK, SYNC and WRITE come in.
+            inbox: Where STOP, MARK and SYNC come in.
             on_sync: Gets the SYNC's token once everything before it has been delivered.
             leave_out_thread: This thread belongs to the watched process: do not bill its CPU time to the user.
         """
@@ -179,10 +173,8 @@ class Sampling:
                         self.tick(token)
                     elif name == SYNC:
                         on_sync(token)
-                    self._write()
                 elif now_ns >= due_ns:
                     self.tick()
-                    self._write()
                     ticks = (self._clock.monotonic_ns() - self._start_ns) // interval_ns
                     next_ns = self._start_ns + (ticks + 1) * interval_ns
                     if due_ns > self._start_ns + interval_ns // 2:  # the first sample is not on the schedule's grid
@@ -190,41 +182,29 @@ class Sampling:
                     due_ns = next_ns
         except ProcessGone as error:
             self.report.failure = str(error)
-        self._write()
 
-    def tick(self, mark: int = 0, *, last: bool = False, patience: float = TURN_SECONDS) -> bool:
-        """Take one sample now and deliver it; it reaches the sinks from the loop's own thread.
-
-        Returns:
-            False where another thread is at it and does not come to an end within `patience` seconds.
-
-        Raises:
-            ProcessGone: The watched process has ended.
-        """
-        if not self._lock.acquire(timeout=patience):
-            return False
-        try:
-            if self._is_closed:
-                return False
-            self._refresh_tree(self._clock.monotonic_ns(), scan=last or mark != 0)  # edges are exact
-            now_ns = self._clock.monotonic_ns()  # after it: reading files may have waited for the interpreter lock
-            unix = self._clock.time()
-            values: list[float] = []
-            for probe, missing in self._probes:
-                try:
-                    values += probe.read(now_ns)
-                except ProcessGone:
-                    raise
-                except Exception as error:
-                    self._note(probe.group, error)
-                    values += missing
-            sample = Sample(self._sequence, unix, (now_ns - self._start_ns) * 1e-9, tuple(values))
-            self._sequence += 1
-            self._deliver(sample, mark)
-            self._unwritten.append(sample)
-            return True
-        finally:
-            self._lock.release()
+    def tick(self, mark: int = 0, *, last: bool = False) -> None:
+        """Take one sample now and pass it on. Raises ProcessGone when the watched process has ended."""
+        self._refresh_tree(self._clock.monotonic_ns(), scan=last or mark != 0)  # edges are exact
+        now_ns = self._clock.monotonic_ns()  # after it: reading files may have waited for the interpreter lock
+        unix = self._clock.time()
+        values: list[float] = []
+        for probe, missing in self._probes:
+            try:
+                values += probe.read(now_ns)
+            except ProcessGone:
+                raise
+            except Exception as error:
+                self._note(probe.group, error)
+                values += missing
+        sample = Sample(self._sequence, unix, (now_ns - self._start_ns) * 1e-9, tuple(values))
+        self._sequence += 1
+        self._deliver(sample, mark)
+        for sink in self._sinks:
+            try:
+                sink.write(sample)
+            except Exception as error:
+                self._note(type(sink).__name__, error)
 
     def refresh_report(self) -> Report:
         """Bring what the sinks say of themselves up to date; after close() their last words stand."""
@@ -234,7 +214,6 @@ class Sampling:
 
     def close(self) -> None:
         """Give every handle back; never raises."""
-        has_turn = self._lock.acquire(timeout=TURN_SECONDS)
         for sink in self._sinks:
             self._try(type(sink).__name__, sink.close)
         self.refresh_report()
@@ -244,8 +223,6 @@ class Sampling:
         if self._tree_is_open:
             self._try("tree", self._tree.close)
             self._tree_is_open = False
-        if has_turn:
-            self._lock.release()
 
     def _facts(self, sink: Sink) -> dict[str, Any]:
         try:
@@ -261,15 +238,6 @@ class Sampling:
             raise
         except Exception as error:
             self._note("tree", error)
-
-    def _write(self) -> None:
-        while self._unwritten:
-            sample = self._unwritten.popleft()
-            for sink in self._sinks:
-                try:
-                    sink.write(sample)
-                except Exception as error:
-                    self._note(type(sink).__name__, error)
 
     def _try(self, part: str, action: Callable[[], None]) -> None:
         try:

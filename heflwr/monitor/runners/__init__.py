@@ -27,7 +27,7 @@ class Runner(Protocol):
     def mark(self, token: int) -> bool:
         """Have a sample taken now that carries `token`; return False where that is not to be had.
 
-        Never raises, and takes no longer than a reading.
+        Never raises, and takes no longer than the sample.
         """
 
     def sync(self) -> None:

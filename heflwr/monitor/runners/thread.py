@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 from heflwr.monitor.errors import MonitorError
 from heflwr.monitor.plan import Plan
-from heflwr.monitor.probes.tree import ProcessGone
 from heflwr.monitor.recording import Recording
 from heflwr.monitor.runners import STOP_SECONDS, SYNC_SECONDS
-from heflwr.monitor.sampling import MARK, STOP, SYNC, WRITE, Inbox, Sampling
+from heflwr.monitor.sample import Sample
+from heflwr.monitor.sampling import MARK, STOP, Inbox, Sampling
 
 MARK_SECONDS = 0.02
-"""Longest that a window's edge waits for the sample that is being taken at that moment, which is over in a fraction of
-it; else (a slow source, or a signal handler inside that very sample) the edge is left to the loop."""
+"""Longest that a window's edge waits for its sample; meanwhile the loop has the interpreter, and is done in a tenth of
+a millisecond. Where a source is slower than this, the edge comes a moment late."""
 
 
 class ThreadRunner:
@@ -24,11 +25,10 @@ class ThreadRunner:
         self._recording = recording
         self._patience = STOP_SECONDS + sum(sink.flush_seconds for sink in plan.sinks)
         self._inbox = Inbox()
-        self._synced = threading.Event()
-        self._has_deferred = False
+        self._edges: dict[int, threading.Lock] = {}  # each held until the sample with its token has been taken
         self._watches_self = plan.pid == os.getpid()
         self._thread = threading.Thread(target=self._run, name="heflwr-monitor", daemon=True)
-        self._sampling = Sampling(plan, recording.sample)
+        self._sampling = Sampling(plan, self._deliver)
         recording.report = self._sampling.report
         self._sampling.open()
         try:
@@ -41,35 +41,32 @@ class ThreadRunner:
 
     def _run(self) -> None:
         try:
-            self._sampling.run(
-                self._inbox, on_sync=lambda token: self._synced.set(), leave_out_thread=self._watches_self
-            )
+            self._sampling.run(self._inbox, leave_out_thread=self._watches_self)
         except BaseException as error:  # a defect of ours: it must show in health, never in training
             self._recording.fail(f"the sampling thread ended: {error!r}")
         finally:
             self._sampling.close()
 
+    def _deliver(self, sample: Sample, mark: int) -> None:
+        self._recording.sample(sample, mark)
+        if mark and (edge := self._edges.pop(mark, None)):
+            edge.release()
+
     def mark(self, token: int) -> bool:
-        """Take the sample in the caller's thread: the window's edge is exact, and it costs a reading."""
+        """Have the loop take the sample, and wait for it, so that the window's edge is where the caller is."""
         if not self._thread.is_alive():
             return False
-        try:
-            if self._sampling.tick(token, patience=MARK_SECONDS):
-                self._inbox.put(WRITE)
-            else:
-                self._has_deferred = True
-                self._inbox.put(MARK, token)
-        except ProcessGone:  # the loop finds out by itself, and says so
-            return False
+        edge = self._edges[token] = threading.Lock()
+        edge.acquire()
+        self._inbox.put(MARK, token)
+        edge.acquire(timeout=MARK_SECONDS)
         return True
 
     def sync(self) -> None:
-        """Samples are recorded as they are taken; only a mark that was left to the loop may be on its way."""
-        if self._has_deferred and self._thread.is_alive():
-            self._has_deferred = False
-            self._synced.clear()
-            self._inbox.put(SYNC)
-            self._synced.wait(SYNC_SECONDS)
+        """Samples are recorded as they are taken; only the edge of a window may be late."""
+        until = time.monotonic() + SYNC_SECONDS
+        while self._edges and self._thread.is_alive() and time.monotonic() < until:
+            time.sleep(0.001)
         self._sampling.refresh_report()
 
     def abandon(self) -> None:
