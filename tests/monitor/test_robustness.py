@@ -159,6 +159,13 @@ def test_windows_survive_a_sampler_that_hears_nothing() -> None:
             lost.append(window)
         agent.resume()
         wait_for(lambda: lost[0].is_complete)
+
+        def is_heard_at_once() -> bool:
+            with monitor.window("behind those in the pipe") as behind:
+                pass
+            return behind.is_complete
+
+        wait_for(is_heard_at_once)
         with monitor.window("later") as later:
             burn(0.1)
         assert lost[-1].seconds == 0
