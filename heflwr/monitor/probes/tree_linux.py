@@ -203,6 +203,9 @@ class LinuxTree:
     def _look(self) -> None:
         """Drop the ended members, bring the others up to date, take new ones in; nobody's time counts twice."""
         self.looks += 1
+        if self._is_self and len(self._members) == 1 and self._read_last_pid() == self._last_pid != b"":
+            self._read_own_waited()  # nobody was born on this machine since the last look, and we had no child then
+            return
         waited = {member.pid: member.waited_ns for member in self._members}
         ended: list[_Member] = []
         for _ in range(_PASSES):  # who was alive a moment ago may be in its parent's waited-for time by now
@@ -229,9 +232,8 @@ class LinuxTree:
                 member.read()
             except ProcessLookupError:
                 gone.append(member)
-        if self._is_self:  # microseconds instead of ticks
-            usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-            self._members[0].waited_ns = int((usage.ru_utime + usage.ru_stime) * 1e9)
+        if self._is_self:
+            self._read_own_waited()
         has_changed = waited_ns != [member.waited_ns for member in self._members]
         for member in gone:
             if member.pid == self._pid:
@@ -241,6 +243,11 @@ class LinuxTree:
             self._known.discard(member.pid)
         ended += gone
         return has_changed or bool(gone)
+
+    def _read_own_waited(self) -> None:
+        """Read our own waited-for time: in microseconds, where /proc has ticks."""
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self._members[0].waited_ns = int((usage.ru_utime + usage.ru_stime) * 1e9)
 
     def _inherit(self, ended: list[_Member], waited: dict[int, int]) -> None:
         """Move the base by what the ended members' parents did not take over, and by what they should not have.
