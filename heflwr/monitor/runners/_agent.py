@@ -18,18 +18,7 @@ import time
 from dataclasses import asdict
 
 from heflwr.monitor.errors import MonitorError
-from heflwr.monitor.runners._frames import (
-    BYE,
-    COMMAND,
-    READY,
-    REFUSED,
-    REPORT,
-    SAMPLE,
-    SAMPLE_HEAD,
-    SYNCED,
-    TOKEN,
-    frame,
-)
+from heflwr.monitor.runners import _frames as frames
 from heflwr.monitor.sample import Sample
 from heflwr.monitor.sampling import MARK, STOP, SYNC, Inbox, Sampling
 
@@ -59,13 +48,13 @@ class _Outlet:
         self._shape: struct.Struct | None = None
 
     def add(self, kind: int, payload: bytes) -> None:
-        self._batch += frame(kind, payload)
+        self._batch += frames.frame(kind, payload)
 
     def sample(self, sample: Sample, mark: int) -> None:
         if self._shape is None:
             self._shape = struct.Struct(f"<{len(sample.values)}d")
-        head = SAMPLE_HEAD.pack(mark, sample.sequence, sample.time, sample.elapsed)
-        self.add(SAMPLE, head + self._shape.pack(*sample.values))
+        head = frames.SAMPLE_HEAD.pack(mark, sample.sequence, sample.time, sample.elapsed)
+        self.add(frames.SAMPLE, head + self._shape.pack(*sample.values))
         if mark or time.monotonic() - self._sent_at >= BATCH_SECONDS:
             self.send()
 
@@ -112,13 +101,13 @@ def main() -> None:
     except Exception as error:
         name = type(error).__name__ if isinstance(error, MonitorError) else "AgentUnavailable"
         text = str(error) if isinstance(error, MonitorError) else f"the sampling child failed: {error!r}; {_WAY_OUT}"
-        outlet.add(REFUSED, json.dumps([name, text]).encode())
+        outlet.add(frames.REFUSED, json.dumps([name, text]).encode())
         outlet.send()
         os._exit(1)
 
     def listen() -> None:
-        while len(data := stdin.read(COMMAND.size)) == COMMAND.size:
-            code, token = COMMAND.unpack(data)
+        while len(data := stdin.read(frames.COMMAND.size)) == frames.COMMAND.size:
+            code, token = frames.COMMAND.unpack(data)
             inbox.put(_COMMANDS[code], token)
         inbox.put(STOP)
 
@@ -127,11 +116,11 @@ def main() -> None:
 
     def on_sync(token: int) -> None:
         sampling.refresh_report()
-        report(REPORT)
-        outlet.add(SYNCED, TOKEN.pack(token))
+        report(frames.REPORT)
+        outlet.add(frames.SYNCED, frames.TOKEN.pack(token))
         outlet.send()
 
-    report(READY)
+    report(frames.READY)
     outlet.send()
     threading.Thread(target=listen, name="heflwr-agent-stdin", daemon=True).start()
     try:
@@ -139,6 +128,6 @@ def main() -> None:
     except BaseException as error:  # a defect of ours: it must show in the parent's health
         sampling.report.failure = f"the sampling child ended: {error!r}"
     sampling.close()
-    report(BYE)
+    report(frames.BYE)
     outlet.send()
     os._exit(0)  # the listener sits in read(): an orderly interpreter exit would wait for it

@@ -19,18 +19,7 @@ from heflwr.monitor.errors import AgentUnavailable, MonitorError
 from heflwr.monitor.plan import Plan
 from heflwr.monitor.recording import Recording
 from heflwr.monitor.runners import STOP_SECONDS, SYNC_SECONDS
-from heflwr.monitor.runners._frames import (
-    BYE,
-    COMMAND,
-    READY,
-    REFUSED,
-    REPORT,
-    SAMPLE,
-    SAMPLE_HEAD,
-    SYNCED,
-    TOKEN,
-    read_frame,
-)
+from heflwr.monitor.runners import _frames as frames
 from heflwr.monitor.sample import Sample
 from heflwr.monitor.sampling import MARK, STOP, SYNC, Report
 
@@ -153,7 +142,7 @@ class ProcessRunner:
             return False
         try:
             with self._write_lock:
-                os.write(self._stdin(), COMMAND.pack(command.encode(), token))
+                os.write(self._stdin(), frames.COMMAND.pack(command.encode(), token))
         except (OSError, ValueError):
             return False
         return True
@@ -178,7 +167,7 @@ class ProcessRunner:
         assert isinstance(self._agent.stdout, io.RawIOBase)
         try:
             with io.BufferedReader(self._agent.stdout) as stream:  # this thread's own, and closed by it
-                while (got := read_frame(stream)) is not None:
+                while (got := frames.read_frame(stream)) is not None:
                     self._take(*got)
         except Exception as error:  # bytes that are no frames
             if not self._is_stopping:
@@ -189,19 +178,19 @@ class ProcessRunner:
         self._synced.set()
 
     def _take(self, kind: int, payload: bytes) -> None:
-        if kind == SAMPLE:
-            mark, sequence, time, elapsed = SAMPLE_HEAD.unpack_from(payload)
-            values = self._values.unpack_from(payload, SAMPLE_HEAD.size)
+        if kind == frames.SAMPLE:
+            mark, sequence, time, elapsed = frames.SAMPLE_HEAD.unpack_from(payload)
+            values = self._values.unpack_from(payload, frames.SAMPLE_HEAD.size)
             self._recording.sample(Sample(sequence, time, elapsed, values), mark)
-        elif kind == SYNCED:
-            if TOKEN.unpack(payload)[0] == self._token:
+        elif kind == frames.SYNCED:
+            if frames.TOKEN.unpack(payload)[0] == self._token:
                 self._synced.set()
-        elif kind == REFUSED:
+        elif kind == frames.REFUSED:
             name, text = json.loads(payload)
             self._refusal = getattr(errors, name)(text)
-        elif kind in (READY, REPORT, BYE):
+        elif kind in (frames.READY, frames.REPORT, frames.BYE):
             self._recording.report = Report(**json.loads(payload))
-            self._said_bye = kind == BYE
+            self._said_bye = kind == frames.BYE
             self._is_ready = True
             self._ready.set()
 
