@@ -162,26 +162,28 @@ class Sampling:
             self._tree.leave_out_thread(threading.get_ident())
         try:
             while True:
-                command = inbox.wait((due_ns - self._clock.monotonic_ns()) * 1e-9)
-                now_ns = self._clock.monotonic_ns()
-                if command is not None:
-                    name, token = command
-                    if name == STOP:
-                        self.tick(last=True)
-                        break
-                    if name == MARK:
-                        self.tick(token)
-                    elif name == SYNC:
-                        on_sync(token)
-                elif now_ns >= due_ns:
-                    self.tick()
-                    ticks = (self._clock.monotonic_ns() - self._start_ns) // interval_ns
-                    next_ns = self._start_ns + (ticks + 1) * interval_ns
-                    if due_ns > self._start_ns + interval_ns // 2:  # the first sample is not on the schedule's grid
-                        self.report.missed_ticks += max(0, (next_ns - due_ns) // interval_ns - 1)
-                    due_ns = next_ns
+                command, token = inbox.wait((due_ns - self._clock.monotonic_ns()) * 1e-9) or ("", 0)
+                is_due = self._clock.monotonic_ns() >= due_ns  # also while commands keep coming
+                if is_due or command == STOP:
+                    self.tick(last=command == STOP)
+                if is_due:
+                    due_ns = self._due_after(due_ns, interval_ns)
+                if command == STOP:
+                    break
+                if command == MARK:
+                    self.tick(token)
+                elif command == SYNC:
+                    on_sync(token)
         except ProcessGone as error:
             self.report.failure = str(error)
+
+    def _due_after(self, due_ns: int, interval_ns: int) -> int:
+        """Return the schedule's next moment, and count those since `due_ns` that have gone by."""
+        ticks = (self._clock.monotonic_ns() - self._start_ns) // interval_ns
+        next_ns = self._start_ns + (ticks + 1) * interval_ns
+        if due_ns > self._start_ns + interval_ns // 2:  # the first sample is not on the schedule's grid
+            self.report.missed_ticks += max(0, (next_ns - due_ns) // interval_ns - 1)
+        return next_ns
 
     def tick(self, mark: int = 0, *, last: bool = False) -> None:
         """Take one sample now and pass it on. Raises ProcessGone when the watched process has ended."""
