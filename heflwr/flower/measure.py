@@ -1,0 +1,355 @@
+"""Measures one call of a ClientApp: samples while it runs, counters at its edges. Nothing in here ever raises.
+
+A worker of a simulation runs one message at a time, and a process of a deployment runs one message in its life, so what
+the process and its children use between the edges is what the call used, threads of BLAS libraries included.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flwr.app import Context, Message
+
+from heflwr.flower import procfs, records
+from heflwr.flower.cost import Report
+from heflwr.monitor import Aggregate, Monitor, SinkUnavailable, SourceUnavailable, Window
+from heflwr.monitor.sinks import Sink
+
+if TYPE_CHECKING:
+    from heflwr.flower.resident import Resident
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("heflwr.flower")
+
+OPTIONAL = ("gpu", "energy", "power", "disk", "network")
+"""Groups that a machine may have no source for: the call is measured without them, and the report says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Who runs the call.
+
+    Attributes:
+        id: Flower's node id.
+        name: Its partition where it has one, else its id.
+        config: What the node was started with (`--node-config`).
+    """
+
+    id: int
+    name: str
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, context: Context) -> Node:
+        """Return the node that a context belongs to."""
+        config = dict(context.node_config)
+        return cls(context.node_id, str(config.get("partition-id", context.node_id)), config)
+
+
+Sinks = tuple[Sink, ...] | Callable[[Node], Iterable[Sink]]
+"""Where samples go: the same sinks for every node, or a function that makes a node's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to measure of each call.
+
+    Attributes:
+        groups: Groups of metrics that are on.
+        sinks: Where samples go.
+        interval: Seconds between samples.
+        resident: Keep an agent between the calls.
+    """
+
+    groups: tuple[str, ...]
+    sinks: Sinks
+    interval: float
+    resident: bool
+
+
+class _Process:
+    """What a process remembers from one call to the next."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.calls: set[Call] = set()
+        self.last_end: tuple[float, float] | None = None  # when, and the process's CPU seconds by then
+        self.lacking: dict[str, str] = {}  # groups that this machine has no source for, and why
+        self.told: set[str] = set()
+
+
+_process = _Process()
+
+
+def _this_process() -> _Process:
+    global _process
+    if _process.pid != os.getpid():  # forked since
+        _process = _Process()
+    return _process
+
+
+class Call:
+    """One call, from its constructor to end() or abandon()."""
+
+    def __init__(self, settings: Settings, message: Message, context: Context) -> None:
+        begun = time.perf_counter()
+        self._settings = settings
+        self._notes: list[str] = []
+        self._cost: dict[str, float] = {}
+        self._sinks: tuple[Sink, ...] = ()
+        self._monitor: Monitor | None = None
+        self._window: Window | None = None
+        self._resident: Resident | None = None
+        self._most_others = 0
+        self._process = _this_process()
+        self._node = self._try("node", lambda: Node.of(context)) or Node(0, "")
+        self._try("previous call", self._look_back)
+        self._try("overlap", self._enter)
+        self._try("message", lambda: self._measure_message("in", message))
+        if settings.resident:
+            self._try("resident agent", self._meet_resident)
+        self._try("samples", self._start_monitor)
+        self._started = time.time()
+        self._try("memory", self._begin_memory)
+        self._counters = self._try("counters", procfs.counters) or {}
+        self._begun = time.perf_counter()
+        self._cost["monitor_seconds"] = self._begun - begun
+
+    def end(self, reply: Message) -> Report:
+        """Return what the call cost."""
+        ended = time.perf_counter()
+        self._cost["seconds"] = seconds = ended - self._begun
+        self._try("counters", self._end_counters)
+        self._try("memory", self._end_memory)
+        self._try("samples", self._end_samples)
+        self._try("message", lambda: self._measure_message("out", reply))
+        self._try("overlap", self._leave)
+        if "cpu_seconds" in self._cost and seconds > 0:
+            self._cost["wait_share"] = max(0.0, 1.0 - self._cost["cpu_seconds"] / seconds)
+        sources = self._try("sources", self._sources) or {}
+        self._try("samples", self._stop_monitor)
+        if self._resident is not None:
+            self._try("resident agent", self._resident.mark)
+        self._cost["monitor_seconds"] += time.perf_counter() - ended
+        return Report(
+            cost=self._cost,
+            started=self._started,
+            host=platform.node(),
+            name=self._node.name,
+            pid=os.getpid(),
+            in_simulation=_is_in_simulation(),
+            sources=sources,
+            notes=tuple(self._notes),
+        )
+
+    def report_on(self, reply: Message) -> None:
+        """Put what the call cost on its reply; where that fails, the reply stays as it is."""
+        self._try("report", lambda: records.attach(reply, self.end(reply)))
+
+    def abandon(self) -> None:
+        """The call raised: there is no reply to report on."""
+        self._try("overlap", self._leave)
+        self._try("samples", self._stop_monitor)
+
+    def _try(self, part: str, action: Callable[[], T]) -> T | None:
+        """Do one thing whose failure must cost nothing but its own numbers."""
+        try:
+            return action()
+        except Exception as error:
+            note = f"{part}: {type(error).__name__}: {error}"
+            self._notes.append(note)
+            if part not in self._process.told:
+                self._process.told.add(part)
+                _logger.warning("heflwr goes on without measuring: %s", note)
+            return None
+
+    def _look_back(self) -> None:
+        last, cpu_seconds = self._process.last_end, time.process_time()
+        if last is None:
+            self._cost["startup_cpu_seconds"] = cpu_seconds
+            if (age := procfs.age_seconds()) is not None:
+                self._cost["startup_seconds"] = age
+        else:
+            self._cost["idle_seconds"] = max(0.0, time.monotonic() - last[0])
+            self._cost["idle_cpu_seconds"] = max(0.0, cpu_seconds - last[1])
+
+    def _enter(self) -> None:
+        with self._process.lock:
+            self._process.calls.add(self)
+            for call in self._process.calls:
+                call._most_others = max(call._most_others, len(self._process.calls) - 1)
+
+    def _leave(self) -> None:
+        with self._process.lock:
+            self._process.calls.discard(self)
+        self._process.last_end = time.monotonic(), time.process_time()
+        self._cost["overlapping"] = self._most_others
+        if self._most_others:
+            self._notes.append(f"shares its numbers with {self._most_others} other calls in the same process")
+
+    def _measure_message(self, way: str, message: Message) -> None:
+        if message.has_content():
+            arrays, metrics, config = records.sizes(message.content)
+            self._cost |= {
+                f"arrays_bytes_{way}": arrays,
+                f"metrics_bytes_{way}": metrics,
+                f"config_bytes_{way}": config,
+            }
+
+    def _meet_resident(self) -> None:
+        if _is_in_simulation():
+            self._notes.append("resident agent: none in a simulation, whose workers live on between messages")
+            return
+        from heflwr.flower.resident import Resident  # only who asks for an agent pays for it
+
+        self._resident = Resident(str(self._node.id), sinks=self._make_sinks(), groups=self._groups())
+        between = self._resident.mark()
+        if between is None:
+            self._notes.append(f"resident agent: {self._resident.note}")
+        else:
+            self._cost["idle_seconds"] = between["seconds"]
+            self._cost["idle_cpu_seconds"] = between["cpu_seconds"]
+
+    def _make_sinks(self) -> tuple[Sink, ...]:
+        sinks = self._settings.sinks
+        made = sinks(self._node) if callable(sinks) else sinks
+        return tuple(copy.deepcopy(sink) for sink in made)  # a mod may be shared by calls that overlap
+
+    def _groups(self) -> list[str]:
+        return [group for group in self._settings.groups if group not in self._process.lacking]
+
+    def _start_monitor(self) -> None:
+        """Start sampling with whatever this machine can give."""
+        self._sinks = () if self._resident is not None else self._try("sinks", self._make_sinks) or ()
+        network = "host" if "network of the process" in self._process.lacking else "process"
+        while True:
+            groups = self._groups()
+            monitor = Monitor(
+                self._sinks,
+                interval=self._settings.interval,
+                runner="thread",
+                identifier=f"node {self._node.name}",
+                network=network,
+                loopback=network == "process",
+            )
+            monitor.set_metrics(**{group: group in groups for group in ("cpu", "memory", *OPTIONAL)})
+            try:
+                monitor.start()
+            except SinkUnavailable as error:
+                self._notes.append(f"sinks: {error}")
+                self._sinks = ()
+            except SourceUnavailable as error:
+                if network == "process" and "network='process'" in str(error):
+                    self._process.lacking["network of the process"] = str(error)
+                    network = "host"
+                else:
+                    self._process.lacking[_lacking(groups)] = str(error)
+            else:
+                break
+        self._notes += [f"{group}: {why}" for group, why in self._process.lacking.items()]
+        self._monitor = monitor
+        self._window = monitor.window("call")
+        self._window.__enter__()
+
+    def _begin_memory(self) -> None:
+        self._is_peak_own = procfs.reset_peak()
+        self._memory = procfs.resident_bytes()
+
+    def _end_memory(self) -> None:
+        now = procfs.resident_bytes()
+        if now is not None and self._memory is not None:
+            self._cost["memory_bytes"] = now
+            self._cost["memory_delta_bytes"] = now - self._memory
+        if self._is_peak_own and (peak := procfs.peak_bytes()) is not None:
+            self._cost["memory_peak_bytes"] = peak
+
+    def _end_counters(self) -> None:
+        for name, value in procfs.counters().items():
+            if name in self._counters:
+                self._cost[name] = max(0.0, value - self._counters[name])
+
+    def _end_samples(self) -> None:
+        if self._window is None:
+            return
+        self._window.__exit__(None, None, None)
+        seen = self._window.describe()
+
+        def take(column: str, metric: str, read: Callable[[Aggregate], float], scale: float = 1.0) -> None:
+            if metric in seen:
+                self._cost[column] = read(seen[metric]) * scale
+
+        for name in (
+            "cpu_seconds",
+            "network_bytes_sent",
+            "network_bytes_recv",
+            "disk_bytes_read",
+            "disk_bytes_written",
+        ):
+            take(name, name, lambda aggregate: aggregate.total)
+        for name in ("cpu_usage", "gpu_usage"):
+            take(name, name, lambda aggregate: aggregate.mean)
+        take("gpu_memory_peak_bytes", "gpu_memory_bytes", lambda aggregate: aggregate.maximum)
+        if "memory_bytes" in seen:
+            peak = seen["memory_bytes"].maximum
+            self._cost["memory_peak_bytes"] = max(peak, self._cost.get("memory_peak_bytes", 0.0))
+            self._cost.setdefault("memory_bytes", peak)
+        joules = _joules(seen)
+        if joules is not None:
+            self._cost["energy_joules"] = joules
+            self._cost["power_watts"] = joules / self._window.seconds if self._window.seconds > 0 else 0.0
+
+    def _sources(self) -> dict[str, str]:
+        known = self._monitor.health.sources if self._monitor is not None else {}
+        return {group: known[group] for group in ("network", "power", "energy", "gpu") if group in known}
+
+    def _stop_monitor(self) -> None:
+        """Stop sampling; where a sink may have to wait for a network, it does so behind the reply's back."""
+        monitor = self._monitor
+        if monitor is None:
+            return
+        if any(sink.flush_seconds for sink in self._sinks):
+            threading.Thread(target=monitor.stop, name="heflwr-flush", daemon=True).start()
+        else:
+            monitor.stop()
+
+
+def _lacking(groups: list[str]) -> str:
+    """Return the group that this machine has no source for: the first that cannot be measured by itself."""
+    for group in OPTIONAL:
+        if group in groups:
+            monitor = Monitor(runner="thread")
+            monitor.set_metrics(**{name: name == group for name in ("cpu", "memory", *OPTIONAL)})
+            try:
+                monitor.start()
+            except SourceUnavailable:
+                return group
+            finally:
+                monitor.stop()
+    raise SourceUnavailable("CPU and memory cannot be measured here")
+
+
+def _joules(seen: dict[str, Aggregate]) -> float | None:
+    """Return the node's energy: of the whole board where that is measured, else of its processors."""
+    if "energy_vdd_in" in seen:
+        return seen["energy_vdd_in"].total * 1e-3
+    if "energy_system_joules" in seen:
+        return seen["energy_system_joules"].total
+    parts = [seen[name].total for name in ("energy_cpu_joules", "energy_gpu_joules") if name in seen]
+    return sum(parts) if parts else None
+
+
+def _is_in_simulation() -> bool:
+    """Return True in a worker of Ray, which is what Flower simulates with."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())

@@ -1,0 +1,34 @@
+"""One function that wraps either side of a Flower app."""
+
+from __future__ import annotations
+
+from typing import Any, overload
+
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+
+from heflwr.flower.client import MonitoredClient, MonitorMod
+from heflwr.flower.server import MonitoredServer
+
+
+@overload
+def monitored(app: ClientApp, **options: Any) -> MonitoredClient: ...
+@overload
+def monitored(app: ServerApp, **options: Any) -> MonitoredServer: ...
+def monitored(app: ClientApp | ServerApp, **options: Any) -> MonitoredClient | MonitoredServer:
+    """Return an app that does what `app` does and is measured doing so.
+
+    Args:
+        app: A ClientApp or a ServerApp of any style; functions may still be registered with the result.
+        **options: For a ClientApp those of `MonitorMod` (metrics, sinks, interval, resident), for a ServerApp those of
+            `MonitoredServer` (sinks).
+
+    Raises:
+        TypeError: Neither of the two, or an option that it does not have.
+        ValueError: An option out of range.
+    """
+    if isinstance(app, ClientApp):
+        return MonitoredClient(app, MonitorMod(**options))
+    if isinstance(app, ServerApp):
+        return MonitoredServer(app, **options)
+    raise TypeError(f"monitored() wraps a ClientApp or a ServerApp, got {app!r} ({type(app).__name__})")
