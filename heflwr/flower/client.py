@@ -9,8 +9,9 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from heflwr.flower.measure import Call, Node, Settings
-from heflwr.monitor import arguments
+from heflwr.monitor import Monitor, arguments
 from heflwr.monitor.metrics import GROUPS
+from heflwr.monitor.monitor import INTERVAL_RANGE
 from heflwr.monitor.sinks import Sink
 
 METRICS = ("cpu", "memory", "network", "disk")
@@ -54,10 +55,13 @@ class MonitorMod:
             ValueError: An unknown group, or an interval out of range.
             TypeError: Something of the wrong type.
         """
+        if not callable(sinks):
+            sinks = tuple(sinks)
+            Monitor(sinks)  # says what is wrong with one that is none
         self._settings = Settings(
             groups=_groups(metrics),
-            sinks=sinks if callable(sinks) else tuple(sinks),
-            interval=arguments.number("interval", interval, 0.001, 3600.0),
+            sinks=sinks,
+            interval=arguments.number("interval", interval, *INTERVAL_RANGE),
             resident=arguments.boolean("resident", resident),
         )
 

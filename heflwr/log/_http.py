@@ -34,6 +34,9 @@ FLUSH_SECONDS = 2.0
 PAUSE_SECONDS = (0.5, 30.0)
 """After the first failure, doubled up to the second number; half of it is random."""
 
+_random = random.Random()
+"""Our own: the program's generator may have been seeded for a training that must come out the same again."""
+
 RETRY_AFTER_SECONDS = 300.0
 """The longest pause that a server's Retry-After can ask for."""
 
@@ -186,7 +189,7 @@ class HttpHandler(logging.Handler):
                 self._wake.wait()
             if failures:
                 first, longest = PAUSE_SECONDS
-                pause = min(longest, first * 2.0 ** min(failures - 1, 20)) * random.uniform(0.5, 1.0)
+                pause = min(longest, first * 2.0 ** min(failures - 1, 20)) * _random.uniform(0.5, 1.0)
                 self._closing.wait(max(asked, pause))
         elif failures:
             return False

@@ -1,6 +1,6 @@
 """A federation in one process, without Ray: messages go straight to the ClientApp, one Context a node.
 
-Every message and reply crosses a border of bytes as it would in a deployment, so that what cannot travel fails here too.
+Messages and replies are copied on their way, as a deployment would.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -58,7 +59,7 @@ class LocalGrid(Grid):
 
     @property
     def run(self) -> Any:
-        raise NotImplementedError
+        return SimpleNamespace(run_id=RUN_ID)
 
     def create_message(self, *args: Any, **kwargs: Any) -> Message:
         raise NotImplementedError
