@@ -19,7 +19,7 @@ def wait_for(condition: Callable[[], T], seconds: float = 20.0, what: str = "the
 
 
 def burn(seconds: float) -> None:
-    """Use one core for so long, by the process's own CPU clock."""
-    until = time.process_time() + seconds
-    while time.process_time() < until:
+    """Use one core for so long, by the calling thread's own CPU clock: a monitor's thread is not part of it."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
         sum(range(1000))

@@ -7,6 +7,8 @@ from typing import Any
 
 from server_app import Ledger
 
+from heflwr.flower import History
+
 _SHOWN_SAMPLES = 6
 
 _COLUMNS = (
@@ -59,6 +61,35 @@ def sample_stats(entry: dict[str, Any]) -> str:
     ]
     lines += [f"  {name}: {value:.6g}" for name, value in entry.items() if name.startswith(("avg_", "total_"))]
     return "\n".join(lines)
+
+
+def rounds_table(history: History) -> str:
+    """Return what each round cost by the history that heflwr.flower kept, and what nobody's training used."""
+    heads = ("round", "wall s", "calls s", "CPU s", "slowest client", "straggler ratio", "MiB sent", "MiB received")
+    lines = [heads]
+    summary = history.summary()
+    for number, cost in summary["per_round"].items():
+        lines.append(
+            (
+                str(number),
+                f"{cost['wall_seconds']:.2f}",
+                f"{cost['call_seconds']:.2f}",
+                f"{cost['cpu_seconds']:.2f}",
+                cost["slowest_name"],
+                f"{cost['straggler_ratio']:.2f}",
+                f"{cost['bytes_sent'] / 2**20:.2f}",
+                f"{cost['bytes_received'] / 2**20:.2f}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    overhead = summary["overhead"]
+    return (
+        f"{text}\n"
+        f"all processes of the run used {overhead['cpu_seconds']:.1f} CPU seconds in {overhead['seconds']:.1f} s: "
+        f"{overhead['clients_cpu_seconds']:.1f} in clients' calls, {overhead['overhead_cpu_seconds']:.1f} beside them\n"
+        f"(the server's, Flower's and Ray's own; {overhead['startup_cpu_seconds']:.1f} of it to start the workers)"
+    )
 
 
 def picture(ledger: Ledger, accuracies: list[float], image: Path) -> None:

@@ -41,17 +41,22 @@ def main() -> int:
     warnings.simplefilter("ignore", DeprecationWarning)  # run_simulation is on its way out; `flwr run` needs a project
     from client_app import app as client_app
     from flwr.simulation import run_simulation
-    from report import picture, sample_stats, table
+    from report import picture, rounds_table, sample_stats, table
     from server_app import Ledger, make_server
+
+    from heflwr.flower import HistoryFile, monitored
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
     ledger: Ledger = []
     accuracies: list[float] = []
     print(f"{CLIENTS} clients, {ROUNDS} rounds on scikit-learn's digits; Flower starts its workers ...", flush=True)
     begun = time.monotonic()
+    history_file = out / "history.jsonl"
+    history_file.unlink(missing_ok=True)  # of an earlier run: a HistoryFile appends
+    server_app = monitored(make_server(CLIENTS, ROUNDS, logs, ledger, accuracies), sinks=[HistoryFile(history_file)])
     run_simulation(
-        make_server(CLIENTS, ROUNDS, logs, ledger, accuracies),
-        client_app,
+        server_app,
+        monitored(client_app),
         num_supernodes=CLIENTS,
         backend_config={
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
@@ -65,8 +70,14 @@ def main() -> int:
     print(f"\nsummary() of every client over {ROUNDS} rounds:\n{table(ledger)}")
     print(f"\n{sample_stats(ledger[-1])}")
     picture(ledger, accuracies, out / "federation.png")
+    history = server_app.history
+    for number, accuracy in enumerate(accuracies):
+        history.note(number, accuracy=accuracy)
+    print(f"\nwhat the server saw, a line a round:\n{rounds_table(history)}")
+    history.plot(out / "rounds.png")
     print(f"\nsamples of every client  {logs}/client-*.jsonl   (try: heflwr plot {logs}/client-09.jsonl --all)")
-    print(f"picture                  {out / 'federation.png'}")
+    print(f"every message's cost     {history_file}")
+    print(f"pictures                 {out / 'federation.png'}, {out / 'rounds.png'}")
     print(f"the whole run took {time.monotonic() - begun:.0f} s")
     if accuracies[-1] < LEAST_ACCURACY:
         print(f"accuracy {accuracies[-1]:.3f} is below {LEAST_ACCURACY}", file=sys.stderr)

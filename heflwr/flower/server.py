@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ ROUND_KEYS = ("server-round", "server_round", "round", "current_round")
 
 OWN_INTERVAL_SECONDS = 1.0
 """Between samples of the server's own process and its children."""
+
+LEGACY_METRICS = ("fitres.metrics", "evaluateres.metrics")
+"""ConfigRecords in which Flower carries the metrics of a NumPyClient."""
 
 WORKERS_SHARE = {
     "cpu_seconds": "clients_cpu_seconds",
@@ -169,17 +172,18 @@ class MonitoredGrid(Grid):
             self.history.fault(part, error)
             return None
 
-    def _noting(self, messages: Iterable[Message], batch: list[_Sent]) -> Iterator[Message]:
-        """Pass messages on, one at a time as Flower takes them, and keep of each no more than its metadata."""
+    def _noting(self, messages: Iterable[Message], batch: list[_Sent]) -> list[Message]:
+        """Note messages that are about to go out, and return them; Flower's own grid goes over them twice."""
         now = time.time()
         rounds: dict[str, int] = {}
-        for message in messages:
+        noted = list(messages)
+        for message in noted:
             self._try("sending", self._note, message, now, rounds, batch)
-            yield message
         for kind, round_number in rounds.items():
             nodes = sum(sent.metadata.message_type == kind for sent in batch)
             for sink in self._sinks:
                 self._try(type(sink).__name__, sink.sent, kind, round_number, nodes)
+        return noted
 
     def _note(self, message: Message, now: float, rounds: dict[str, int], batch: list[_Sent]) -> None:
         metadata = message.metadata
@@ -311,11 +315,11 @@ def _round_of(message: Message) -> int:
 
 
 def _metrics(content: RecordDict) -> dict[str, float]:
-    """Return the numbers of all MetricRecords, lists left out; where a name comes twice, with its record's name."""
+    """Return the numbers of a reply's metrics, lists left out; where a name comes twice, with its record's name."""
     found: dict[str, float] = {}
     for place, record in content.items():
-        if isinstance(record, MetricRecord):
+        if isinstance(record, MetricRecord) or place in LEGACY_METRICS:
             for name, value in record.items():
-                if isinstance(value, (int, float)):
+                if isinstance(value, (int, float)) and not isinstance(value, bool):
                     found[name if name not in found else f"{place}.{name}"] = float(value)
     return found
