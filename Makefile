@@ -2,6 +2,7 @@
 # make test   set everything up, lint, type-check and test
 # make lint   only the checks that need no run
 # make bench  measure heflwr beside its peers, some eight minutes
+# make test-flower-versions   the tests of heflwr.flower on the oldest and the newest Flower
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -10,13 +11,16 @@ BIN := $(VENV)/bin
 PROGRAMS := prometheus ip openssl
 PACKAGES := prometheus iproute2 openssl
 
-.PHONY: demo test lint bench setup programs clean
+.PHONY: demo test test-flower-versions lint bench setup programs clean
 
 demo: setup
 	$(BIN)/python examples/flower_simulation/run.py --out out/demo
 
 test: setup programs lint
 	$(BIN)/python -m pytest
+
+test-flower-versions: setup
+	$(BIN)/python tests/flower_versions.py 1.24.0 1.41.0 1.42.0
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -25,6 +29,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.monitor
+	$(BIN)/python -m benchmarks.flower
 
 setup: $(VENV)/ready
 
@@ -42,4 +47,4 @@ programs:
 	fi
 
 clean:
-	rm -rf $(VENV) out build dist .bench
+	rm -rf $(VENV) out build dist .bench .versions

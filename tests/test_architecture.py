@@ -96,9 +96,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "heflwr.monitor.process_monitor": {"heflwr.monitor._facades"},
     "heflwr.monitor.thread_monitor": {"heflwr.monitor._facades"},
     "heflwr.collector": {"heflwr"},
+    "heflwr.flower": {
+        "heflwr",
+        "heflwr.monitor",
+        "heflwr.monitor.arguments",
+        "heflwr.monitor.metrics",
+        "heflwr.monitor.monitor",
+        "heflwr.monitor.probes",
+        "heflwr.monitor.sample",
+        "heflwr.monitor.sinks",
+    },
     "heflwr.cli": {
         "heflwr",
         "heflwr.collector",
+        "heflwr.flower",
         "heflwr.monitor",
         "heflwr.monitor.metrics",
         "heflwr.monitor.sample",
@@ -110,14 +121,16 @@ MAY_IMPORT: dict[str, set[str]] = {
 HOMES: dict[str, set[str]] = {
     "psutil": {"heflwr.monitor.probes"},
     "pynvml": {"heflwr.monitor.probes"},
-    "prometheus_client": {"heflwr.monitor.sinks", "heflwr.collector"},
+    "prometheus_client": {"heflwr.flower", "heflwr.collector"},
     "requests": {"heflwr.monitor.sinks"},
     "flask": {"heflwr.collector"},
     "werkzeug": {"heflwr.collector"},
     "waitress": {"heflwr.collector"},
-    "pandas": {"heflwr.monitor.monitor"},
-    "matplotlib": {"heflwr.cli"},
-    "rich": {"heflwr.cli"},
+    "flwr": {"heflwr.flower"},
+    "pandas": {"heflwr.monitor.monitor", "heflwr.flower"},
+    "pyarrow": {"heflwr.flower"},
+    "matplotlib": {"heflwr.cli", "heflwr.flower"},
+    "rich": {"heflwr.cli", "heflwr.flower"},
 }
 """Where each foreign package may be imported."""
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from heflwr.cli import main
+from heflwr.flower.entry import Entry
+from heflwr.flower.history import History
+from heflwr.flower.stream import HistoryFile
 from heflwr.monitor.metrics import METRICS, in_groups
 from heflwr.monitor.sample import Run, Sample
 from heflwr.monitor.sinks.file import FileSink
@@ -183,3 +186,91 @@ def test_a_measured_command_can_be_drawn(tmp_path: Path) -> None:
     subprocess.run([*heflwr, "run", "--format", "jsonl", "--", "true"], cwd=tmp_path, check=True, timeout=60)
     subprocess.run([*heflwr, "plot", "log.jsonl", "-o", "run.png"], cwd=tmp_path, check=True, timeout=60)
     assert pixels(tmp_path / "run.png")[2] > 20
+
+
+def flower_history() -> History:
+    history = History()
+    for number in (1, 2):
+        for node in (1, 2, 3):
+            sent = 1_800_000_000.0 + 10 * number
+            cost = {"seconds": float(node), "cpu_seconds": 0.5 * node}
+            history.add(Entry(node, str(node), number, "train", sent, sent + 5, started=sent, cost=cost))
+    return history
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_the_history_of_a_flower_run_is_known_by_what_is_in_it(
+    ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In each format, whatever the file is called; what was drawn is told."""
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    flower_history().save(tmp_path / f"history.{ending}")
+    (tmp_path / f"history.{ending}").rename(tmp_path / "renamed")
+    assert 0 == main(["plot", str(tmp_path / "renamed"), "-o", str(tmp_path / "run.svg")])
+    assert f"{tmp_path / 'run.svg'}: history of 3 nodes, 2 rounds, 6 messages\n" == capsys.readouterr().out
+    assert "<!-- Calls, by round -->" in (tmp_path / "run.svg").read_text()
+
+
+def test_a_history_that_a_crash_cut_off_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the server's sink leaves it; the torn line is told on stderr, and the picture lies next to the file."""
+    sink = HistoryFile(tmp_path / "history.jsonl")
+    sink.open(History())
+    for entry in flower_history().entries:
+        sink.entry(entry)
+    sink.close()
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"type":"mess')
+    assert 0 == main(["plot", str(tmp_path / "history.jsonl")])
+    assert "left out 1 lines that are torn or no messages" in capsys.readouterr().err
+    assert pixels(tmp_path / "history.png")[2] > 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "reason"),
+    [
+        (["--run", "aa"], None, "--run and --all choose from files of samples"),
+        (["--all"], None, "--run and --all choose from files of samples"),
+        (["-o", "no/such/folder/run.png"], None, "cannot write"),
+        (["-o", "run.docx"], None, "cannot write"),
+        ([], '{"type":"heflwr history","version":1}\n', "a history without messages"),
+        ([], '{"type":"heflwr history","version":99,"heflwr":"9.1"}\n', "update heflwr"),
+        ([], '{"type":"heflwr history"\n', "is no history"),
+    ],
+)
+def test_a_history_that_cannot_be_drawn_is_refused(
+    arguments: list[str],
+    content: str | None,
+    reason: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Exit code 1, the reason on stderr, and no picture."""
+    monkeypatch.chdir(tmp_path)
+    flower_history().save("history.jsonl")
+    if content is not None:
+        Path("history.jsonl").write_text(content)
+    assert 1 == main(["plot", "history.jsonl", *arguments])
+    assert reason in capsys.readouterr().err
+    assert ["history.jsonl"] == [path.name for path in tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("package", "reason"),
+    [
+        ("matplotlib", "drawing needs matplotlib: pip install 'heflwr[plot]'"),
+        ("pyarrow", "Parquet needs pyarrow: pip install 'heflwr[parquet]'"),
+    ],
+)
+def test_a_history_says_what_package_it_needs(package: str, reason: str, tmp_path: Path) -> None:
+    """The extra is named, and nothing else is printed."""
+    log = tmp_path / "history.jsonl"
+    flower_history().save(log)
+    if package == "pyarrow":
+        log = tmp_path / "history.parquet"
+        log.write_bytes(b"PAR1 and more")
+    code = f"import sys; sys.modules[{package!r}] = None; from heflwr.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "plot", str(log)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (1, f"heflwr plot: {reason}\n") == (result.returncode, result.stderr)

@@ -30,14 +30,17 @@ exit code: the command's own; 128+n when signal n ended it; 126 it cannot be exe
 
 _PLOT_HELP = """\
 Draw a file of samples over time, a panel for each group of metrics that is in it: CPU, memory, network, power, ...
-Reads the text, JSON lines and CSV of `heflwr run` and FileMonitor."""
+Reads the text, JSON lines and CSV of `heflwr run` and FileMonitor.
+Of the history of a Flower run: who computed when, what it took of CPU, memory and energy, and what the model gained.
+Reads the JSON lines, CSV and Parquet of History.save() and HistoryFile."""
 
 _PLOT_EPILOG = """\
 examples:
   heflwr plot log.jsonl                    draws the newest run in it to log.png
   heflwr plot log.jsonl -o run.svg         the ending says the format: png, svg, pdf
   heflwr plot log.jsonl --all              all runs in it, one colour each
-  heflwr plot log.jsonl --run 3fa9         the run whose id begins like this"""
+  heflwr plot log.jsonl --run 3fa9         the run whose id begins like this
+  heflwr plot history.jsonl                what a Flower run cost, node by node"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,9 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
     plot = subcommands.add_parser(
-        "plot", help="draw a file of samples", description=_PLOT_HELP, epilog=_PLOT_EPILOG, formatter_class=layout
+        "plot",
+        help="draw a file of samples or a Flower run",
+        description=_PLOT_HELP,
+        epilog=_PLOT_EPILOG,
+        formatter_class=layout,
     )
-    plot.add_argument("log", metavar="FILE", help="what `heflwr run` or a FileMonitor wrote")
+    plot.add_argument("log", metavar="FILE", help="what `heflwr run`, a FileMonitor or a History wrote")
     plot.add_argument("-o", "--output", metavar="IMAGE", help="where to draw, default FILE with the ending .png")
     which = plot.add_mutually_exclusive_group()
     which.add_argument("--run", metavar="ID", help="the run to draw, default the newest in the file")

@@ -1,19 +1,46 @@
 """heflwr for Flower: what every client's every call costs, in any Flower app, with one line on each side.
 
-client_app = heflwr.flower.monitored(ClientApp(...))       # or ClientApp(mods=[heflwr.flower.MonitorMod()])
-server_app = heflwr.flower.monitored(ServerApp(...))       # or, in main: grid = heflwr.flower.MonitoredGrid(grid)
+    client_app = heflwr.flower.monitored(ClientApp(...))       # or ClientApp(mods=[heflwr.flower.MonitorMod()])
+    server_app = heflwr.flower.monitored(ServerApp(...))       # or, in main: grid = heflwr.flower.MonitoredGrid(grid)
+
+Names are imported when they are first used: who reads a saved history needs no Flower.
 """
 
-from heflwr.flower.client import MonitoredClient, MonitorMod
-from heflwr.flower.entry import Entry
-from heflwr.flower.history import History, Overhead
-from heflwr.flower.measure import Node
-from heflwr.flower.server import MonitoredGrid, MonitoredServer
-from heflwr.flower.wrap import monitored
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heflwr.flower.client import MonitoredClient, MonitorMod
+    from heflwr.flower.console import Console
+    from heflwr.flower.entry import Entry
+    from heflwr.flower.gauges import Gauges
+    from heflwr.flower.history import History, Overhead
+    from heflwr.flower.measure import Node
+    from heflwr.flower.server import MonitoredGrid, MonitoredServer
+    from heflwr.flower.stream import HistoryFile
+    from heflwr.flower.wrap import monitored
+
+_HOMES = {
+    "Console": "console",
+    "Entry": "entry",
+    "Gauges": "gauges",
+    "History": "history",
+    "HistoryFile": "stream",
+    "MonitorMod": "client",
+    "MonitoredClient": "client",
+    "MonitoredGrid": "server",
+    "MonitoredServer": "server",
+    "Node": "measure",
+    "Overhead": "history",
+    "monitored": "wrap",
+}
 
 __all__ = [
+    "Console",
     "Entry",
+    "Gauges",
     "History",
+    "HistoryFile",
     "MonitorMod",
     "MonitoredClient",
     "MonitoredGrid",
@@ -22,3 +49,10 @@ __all__ = [
     "Overhead",
     "monitored",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

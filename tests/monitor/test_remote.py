@@ -379,7 +379,7 @@ def test_nothing_is_imported_before_start() -> None:
 
 
 def test_small_batches_go_as_they_are_and_large_ones_packed(tmp_path: Path) -> None:
-    """Bodies over a kilobyte are gzipped; requests come once a second, not once a sample."""
+    """Bodies over a kilobyte are gzipped; requests come every few seconds, not once a sample."""
 
     def answer(handler: Any, body: bytes) -> None:
         import gzip
@@ -394,7 +394,7 @@ def test_small_batches_go_as_they_are_and_large_ones_packed(tmp_path: Path) -> N
         with thread_monitor.RemoteMonitor(server.address, 60) as monitor:
             wait_for(lambda: facts(monitor)["sent"] == 1)
         packed = [headers.get("Content-Encoding") for _, headers, _ in server.requests]
-        assert packed[0] == "gzip"
+        assert "gzip" in packed[:-1]  # the very first row goes at once
         assert packed[-1] is None
         assert len(server.requests) < 10
 

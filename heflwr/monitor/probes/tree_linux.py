@@ -148,9 +148,13 @@ class LinuxTree:
         self._base_ns -= time.clock_gettime_ns(clock)
 
     def refresh(self, now_ns: int, *, scan: bool = False) -> None:
-        if not (scan or now_ns >= self._next_scan_ns or not self._has_clocks):
+        if now_ns < self._next_scan_ns and self._has_clocks and not scan:
             return
         self._next_scan_ns = now_ns + _SCAN_NS
+        self.looks += 1
+        if self._is_quiet():
+            self._read_own_waited()
+            return
         try:
             self._look()
         finally:  # a look that failed half-way (no descriptor left) still brought the known members up to date
@@ -164,8 +168,6 @@ class LinuxTree:
             self._saw_end = True
 
     def cpu_ns(self) -> int:
-        for member in self._members:
-            member.read_clock()
         self._highest_ns = max(self._highest_ns, self._sum_ns())
         return self._highest_ns
 
@@ -190,6 +192,7 @@ class LinuxTree:
     def _sum_ns(self) -> int:
         total = -self._base_ns
         for member in self._members:
+            member.read_clock()
             if not member.ours:
                 total += member.cpu_ns + member.waited_ns
         for left_out in self._left_out:
@@ -200,12 +203,12 @@ class LinuxTree:
             total -= left_out[1]
         return total
 
+    def _is_quiet(self) -> bool:
+        """Return True where nobody was born on this machine since the last look, and we had no child then."""
+        return self._is_self and len(self._members) == 1 and self._read_last_pid() == self._last_pid != b""
+
     def _look(self) -> None:
         """Drop the ended members, bring the others up to date, take new ones in; nobody's time counts twice."""
-        self.looks += 1
-        if self._is_self and len(self._members) == 1 and self._read_last_pid() == self._last_pid != b"":
-            self._read_own_waited()  # nobody was born on this machine since the last look, and we had no child then
-            return
         waited = {member.pid: member.waited_ns for member in self._members}
         ended: list[_Member] = []
         for _ in range(_PASSES):  # who was alive a moment ago may be in its parent's waited-for time by now

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gzip
 import json
 import logging
+import os
 import random
 import threading
 import time
@@ -17,8 +20,8 @@ from heflwr.monitor.sinks._outbox import Batch, Outbox
 if TYPE_CHECKING:
     import requests
 
-BATCH_SECONDS = 1.0
-"""Rows wait this long for company: a request costs more than a sample, and a page that lags a second is live."""
+BATCH_SECONDS = 3.0
+"""Shortest time between two requests: each costs as much as several samples, and a page that lags so long is live."""
 
 BATCH_ROWS = 500
 """Most rows in a request, some 60 KB: well below what a collector takes."""
@@ -41,6 +44,9 @@ REFUSED_IN_A_ROW = 3
 
 LEFTOVERS_AT_ONCE = 8
 """Former runs that are held at a time; each costs a descriptor, and after many crashes there are hundreds."""
+
+_random = random.Random()
+"""Our own: the program's generator may have been seeded for a training that must come out the same again."""
 
 TOO_LARGE = 413
 REFUSED = 400
@@ -105,11 +111,13 @@ class Sender:
         self._limit = BATCH_ROWS
         self._failures = 0
         self._pause = 0.0
+        self._next_at = float("-inf")
         self._refused_in_a_row = 0
         self._thread = threading.Thread(target=self._run, name="heflwr-remote-sender", daemon=True)
 
     def start(self) -> None:
         """Begin."""
+        _loading()
         self._thread.start()
 
     def wake(self) -> None:
@@ -130,20 +138,29 @@ class Sender:
         return (*self._leftovers, *self._outboxes)
 
     def _run(self) -> None:
-        load_client()
-        import requests
-
+        session: requests.Session | None = None
         try:
-            with requests.Session() as session:
-                session.auth = self._authorize  # also keeps ~/.netrc from replacing our header
+            with contextlib.ExitStack() as stack:
                 while self._is_due():
                     try:
+                        session = session or stack.enter_context(self._session())
                         self._send(session)
                     except Exception as error:  # a network can fail in a hundred ways; all mean: later
                         self._failed(error)
         finally:
             for leftover in self._leftovers:
                 leftover.close()
+
+    def _session(self) -> requests.Session:
+        """Return connections to the collector; the first one loads all that sending ever needs, some 100 ms."""
+        with _loading():
+            import encodings.idna  # what socket loads when it looks up its first name
+
+            import requests
+        _ = encodings.idna
+        session = requests.Session()
+        session.auth = self._authorize  # also keeps ~/.netrc from replacing our header
+        return session
 
     def _is_due(self) -> bool:
         """Wait until there is something to send and it is time to; False when it is time to end."""
@@ -154,15 +171,18 @@ class Sender:
                 return False  # down since before the end, or still down at a second try
             time.sleep(self._pause if self._failures else 0.0)
             return self._is_worth_a_last_try()
-        self._wake.clear()
-        waiting = sum(outbox.waiting for outbox in self.outboxes)
-        if not waiting:
-            self._wake.wait()
         if self._failures:
             self._closing.wait(self._pause)
-        elif not self._leftovers and waiting < BATCH_ROWS:
-            self._closing.wait(BATCH_SECONDS)
+        elif not self._leftovers and self._waiting() < BATCH_ROWS:
+            self._closing.wait(self._next_at - time.monotonic())
+        self._wake.clear()
+        if not self._waiting() and not self._closing.is_set():  # close() sets it before it wakes us
+            self._wake.wait()
+        self._next_at = time.monotonic() + BATCH_SECONDS
         return not self._closing.is_set() or self._is_worth_a_last_try()
+
+    def _waiting(self) -> int:
+        return sum(outbox.waiting for outbox in self.outboxes)
 
     def _renew_leftovers(self) -> None:
         """Let go of former runs of which all is sent, and claim others in their place."""
@@ -187,7 +207,7 @@ class Sender:
         self.tally.refused += leftover.dropped
 
     def _is_worth_a_last_try(self) -> bool:
-        return time.monotonic() < self._deadline and any(outbox.waiting for outbox in self.outboxes)
+        return time.monotonic() < self._deadline and self._waiting() > 0
 
     def _send(self, session: requests.Session) -> None:
         trouble = ""
@@ -271,7 +291,7 @@ class Sender:
 
     def _failed(self, error: Exception) -> None:
         first, longest = BACKOFF_SECONDS
-        pause = min(longest, first * 2.0 ** min(self._failures, 20)) * random.uniform(0.5, 1.0)
+        pause = min(longest, first * 2.0 ** min(self._failures, 20)) * _random.uniform(0.5, 1.0)
         self._failures += 1
         self._pause = max(pause, error.pause if isinstance(error, _Trouble) else 0.0)
         text = str(error) if isinstance(error, _Trouble) else f"cannot reach {self._collector.url}: {error}"
@@ -283,17 +303,16 @@ class Sender:
         self.tally.last_error = trouble
 
 
-def load_client() -> None:
-    """Import all that sending ever needs, some 100 ms the first time.
+@functools.cache
+def _loading() -> contextlib.AbstractContextManager[bool]:
+    """Return what is held while modules load: a fork waits for it.
 
-    Where the process may fork, call it before the thread starts: a child that is forked while another thread imports a
-    module can never import that module.
+    A child that is forked while another thread imports a module can never import that module.
     """
-    import encodings.idna  # what socket loads when it looks up its first name
-
-    import requests
-
-    _ = encodings.idna, requests
+    lock = threading.RLock()  # a signal handler may fork within a fork
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+    return lock
 
 
 def _is_receipt(answer: bytes, rows: int) -> bool:

@@ -7,19 +7,24 @@ whole lines only. A line that a full disk cuts short is taken back; one that a f
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from heflwr.monitor import arguments
 from heflwr.monitor.errors import SinkUnavailable
+from heflwr.monitor.metrics import Metric
 from heflwr.monitor.sample import Run, Sample
 
 HEADER = "heflwr run"
 """How the line begins that opens a run (after "# " in text and CSV; as the key "type" in JSON lines)."""
+
+LOOK_SECONDS = 1.0
+"""How often to look whether the file was deleted: so many seconds of samples may go with it."""
 
 _FLAGS = os.O_APPEND | os.O_CREAT
 for _name in ("O_CLOEXEC", "O_BINARY", "O_NONBLOCK"):  # where there are such; a pipe without a reader must not hang us
@@ -52,6 +57,7 @@ class FileSink:
     def open(self, run: Run) -> None:
         self._run = run
         self._written = 0
+        self._look_at = 0.0
         self._head, self._line = _FORMATS[self._format](run)
         try:
             self._take_file()
@@ -61,7 +67,7 @@ class FileSink:
             ) from error
 
     def write(self, sample: Sample) -> None:
-        if self._descriptor < 0 or os.fstat(self._descriptor).st_nlink == 0:
+        if self._descriptor < 0 or (sample.elapsed >= self._look_at and self._is_deleted(sample.elapsed)):
             self.close()  # deleted, or its directory was, or its header did not fit: begin anew if that can be done
             self._take_file()
         self._append(self._line(sample))
@@ -74,6 +80,10 @@ class FileSink:
 
     def facts(self) -> dict[str, Any]:
         return {"sink": "file", "file": str(self._path), "samples": self._written}
+
+    def _is_deleted(self, elapsed: float) -> bool:
+        self._look_at = elapsed + LOOK_SECONDS
+        return os.fstat(self._descriptor).st_nlink == 0
 
     def _take_file(self) -> None:
         can_read = True
@@ -119,12 +129,18 @@ def _ends_torn(descriptor: int) -> bool:
 
 def _stamp(unix: float) -> str:
     """Return local time with its zone, to the millisecond (RFC 3339)."""
-    milliseconds = int(unix * 1000)
-    local = time.localtime(milliseconds // 1000)
+    minute, milliseconds = divmod(int(unix * 1000), 60_000)
+    start, zone = _minute(minute)
+    return f"{start}{milliseconds / 1000:06.3f}{zone}"
+
+
+@functools.lru_cache(maxsize=1)
+def _minute(minute: int) -> tuple[str, str]:
+    """Return how a minute since 1970 begins in local time, and its zone; zones differ by whole minutes."""
+    local = time.localtime(minute * 60)
     sign = "-" if local.tm_gmtoff < 0 else "+"
     hours, minutes = divmod(abs(local.tm_gmtoff) // 60, 60)
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", local)
-    return f"{seconds}.{milliseconds % 1000:03}{sign}{hours:02}:{minutes:02}"
+    return time.strftime("%Y-%m-%dT%H:%M:", local), f"{sign}{hours:02}:{minutes:02}"
 
 
 def _about(run: Run) -> dict[str, Any]:
@@ -145,50 +161,61 @@ def _about(run: Run) -> dict[str, Any]:
 _Layout = tuple[str, Callable[[Sample], str]]
 
 
+def _columns(shown: Sequence[str], missing: Sequence[str]) -> Callable[[tuple[float, ...]], str]:
+    """Return what writes a sample's values: each as `shown` says (a %-format), or as `missing` does where it is NaN."""
+    every = "".join(shown)
+
+    def columns(values: tuple[float, ...]) -> str:
+        known = [value for value in values if value == value]
+        layout = every
+        if len(known) < len(values):
+            layout = "".join([shown[at] if value == value else missing[at] for at, value in enumerate(values)])
+        return layout % tuple(known)
+
+    return columns
+
+
 def _text(run: Run) -> _Layout:
+    units = [_UNITS.get(metric.unit, "").replace("%", "%%") for metric in run.metrics]
     shown = [
-        (index, f"{metric.name} ", f" {_UNITS.get(metric.unit, '')}".rstrip(), metric.whole)
-        for index, metric in enumerate(run.metrics)
+        f"  {metric.name} {'%.0f' if metric.whole else '%.6g'} {unit}".rstrip()
+        for metric, unit in zip(run.metrics, units, strict=True)
     ]
+    columns = _columns(shown, [""] * len(shown))
 
     def line(sample: Sample) -> str:
-        values = sample.values
-        parts = [
-            f"{name}{f'{values[at]:.0f}' if whole else f'{values[at]:.6g}'}{unit}"
-            for at, name, unit, whole in shown
-            if values[at] == values[at]
-        ]
-        return f"{_stamp(sample.time)}  {'  '.join(parts)}\n"
+        return f"{_stamp(sample.time)}{columns(sample.values)}\n"
 
     return f"# {HEADER} {json.dumps(_about(run))}\n", line
 
 
 def _jsonl(run: Run) -> _Layout:
-    names = [(f', "{metric.name}": ', metric.whole) for metric in run.metrics]
+    names = [f', "{metric.name}": ' for metric in run.metrics]
+    columns = _columns(
+        [name + _plain(metric) for name, metric in zip(names, run.metrics, strict=True)],
+        [f"{name}null" for name in names],
+    )
 
     def line(sample: Sample) -> str:
-        parts = [
-            f"{name}{'null' if value != value else int(value) if whole else value}"
-            for (name, whole), value in zip(names, sample.values, strict=True)
-        ]
         head = f'{{"run": "{run.run}", "sequence": {sample.sequence}, "time": "{_stamp(sample.time)}"'
-        return f'{head}, "elapsed": {sample.elapsed:.6f}{"".join(parts)}}}\n'
+        return f'{head}, "elapsed": {sample.elapsed:.6f}{columns(sample.values)}}}\n'
 
     return json.dumps({"type": HEADER, **_about(run)}) + "\n", line
 
 
 def _csv(run: Run) -> _Layout:
-    wholes = [metric.whole for metric in run.metrics]
+    columns = _columns([f",{_plain(metric)}" for metric in run.metrics], [","] * len(run.metrics))
     names = ",".join(["run", "sequence", "time", "elapsed", *(metric.name for metric in run.metrics)])
 
     def line(sample: Sample) -> str:
-        cells = [
-            "" if value != value else str(int(value) if whole else value)
-            for whole, value in zip(wholes, sample.values, strict=True)
-        ]
-        return f"{run.run},{sample.sequence},{_stamp(sample.time)},{sample.elapsed:.6f},{','.join(cells)}\n"
+        return f"{run.run},{sample.sequence},{_stamp(sample.time)},{sample.elapsed:.6f}{columns(sample.values)}\n"
 
     return f"# {HEADER} {json.dumps(_about(run))}\n{names}\n", line
+
+
+def _plain(metric: Metric) -> str:
+    """Return the format that loses nothing: `Metric.plain` for %-formatting."""
+    return "%d" if metric.whole else "%s"
 
 
 _FORMATS: dict[str, Callable[[Run], _Layout]] = {"text": _text, "jsonl": _jsonl, "csv": _csv}

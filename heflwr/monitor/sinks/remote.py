@@ -14,7 +14,7 @@ from heflwr.monitor import arguments
 from heflwr.monitor.errors import SinkUnavailable
 from heflwr.monitor.sample import Run, Sample
 from heflwr.monitor.sinks._outbox import MemoryOutbox, Outbox
-from heflwr.monitor.sinks._sender import Collector, Sender, load_client
+from heflwr.monitor.sinks._sender import Collector, Sender
 from heflwr.monitor.sinks._spool import Leftovers, Spool, home_of
 
 SECONDS_MAX = 3600.0
@@ -67,8 +67,6 @@ class RemoteSink:
         verify = self._collector.verify
         if isinstance(verify, str) and not os.path.exists(verify):
             raise SinkUnavailable(f"verify names {verify}, which does not exist; give the authority's PEM file")
-        if run.pid == os.getpid():  # what is measured may fork; from a process apart the thread loads it, in no hurry
-            load_client()
         head = _head(run, is_simple=self._path == "/simple_log")
         self._wholes = tuple(metric.whole for metric in run.metrics)
         self._memory = MemoryOutbox(self._path, head)
