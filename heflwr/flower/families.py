@@ -1,0 +1,202 @@
+"""What entries add up to as metric families of Prometheus; the one home of prometheus_client here, imported by open().
+
+Names, units and scales of what clients measured are those of `heflwr.flower.cost`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from prometheus_client.core import Metric as Family
+
+from heflwr.flower.cost import COLUMNS
+from heflwr.flower.entry import Entry
+from heflwr.flower.history import History, Overhead
+from heflwr.flower.learning import _WEIGHTS, KINDS, SERVER, _mean, _weight
+from heflwr.monitor.metrics import Kind
+from heflwr.monitor.sinks._exposition import BASE_UNITS
+
+NODES_MOST = 5000
+"""Nodes with series of their own, some twenty each: a scrape of so many takes a second of CPU and has 5 MB."""
+
+NAMES_MOST = 50
+"""Message types, metrics and parts, each: clients and apps choose the names, and there must be an end."""
+
+OTHER = "other"
+"""Stands for the message types beyond."""
+
+LABEL_LENGTH = 100
+"""Longest text of a label; records and errors may bring longer ones."""
+
+_EXPORTED = tuple((column, column.prometheus) for column in COLUMNS if column.prometheus is not None)
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class State(NamedTuple):
+    """Families are the same as long as this is."""
+
+    heard: int
+    overhead: Overhead
+    faults: dict[str, int]
+    scores: dict[int, dict[str, float]]
+
+
+class Families:
+    """Listens like a sink, from any thread; collect() is what a registry calls at a scrape."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._lock = threading.Lock()
+        self._heard = 0
+        self._round = 0
+        self._nodes: set[int] = set()
+        self._left_out: set[int] = set()
+        self._names: dict[int, str] = {}  # by node, what its series are labelled with
+        self._series: set[str] = set()  # those names; a node that came back under a new id goes on with the old ones
+        self._kinds: set[str] = set()
+        self._messages: dict[Labels, float] = {}
+        self._values: dict[str, dict[Labels, float]] = {exported.name: {} for _, exported in _EXPORTED}
+        self._latest: dict[str, list[Entry]] = {kind: [] for kind in KINDS}  # of the latest round with that kind
+        self._overhead = 0.0
+
+    def sent(self, round: int) -> None:
+        """Messages of a round went out."""
+        with self._lock:
+            self._heard += 1
+            self._round = round
+
+    def take(self, entry: Entry) -> None:
+        """Take what became of a message."""
+        with self._lock:
+            self._heard += 1
+            kind = self._kind(entry.kind)
+            outcome = (("kind", kind), ("status", entry.status))
+            self._messages[outcome] = self._messages.get(outcome, 0.0) + 1
+            self._nodes.add(entry.node)
+            latest = self._latest.get(entry.kind.partition(".")[0])
+            if latest is not None and (not latest or latest[0].round <= entry.round):  # not one that comes too late
+                if latest and latest[0].round < entry.round:
+                    latest.clear()
+                latest.append(entry)
+            if entry.cost and (name := self._name(entry)) is not None:
+                self._add(entry, name, kind)
+
+    def state(self) -> State:
+        """Return what collect() depends on."""
+        return State(self._heard, self._history.overhead, self._history.faults, self._history.scores)
+
+    def collect(self) -> Iterator[Family]:
+        """Yield every family that has a value."""
+        with self._lock:
+            values = {name: tuple(series.items()) for name, series in self._values.items()}
+            latest = {kind: tuple(entries) for kind, entries in self._latest.items()}
+            messages = tuple(self._messages.items())
+            nodes, left_out = len(self._nodes), len(self._left_out)
+            number = self._round
+            self._overhead = max(self._overhead, self._history.overhead.overhead_cpu_seconds)
+            overhead = self._overhead
+        yield _family("heflwr_flower_round", "gauge", "The round that messages were sent for last.", [((), number)])
+        yield _family("heflwr_flower_nodes", "gauge", "Nodes that were sent a message so far.", [((), nodes)])
+        yield _family(
+            "heflwr_flower_nodes_left_out", "gauge", "Nodes that are too many to have series here.", [((), left_out)]
+        )
+        yield _family("heflwr_flower_messages", "counter", "Messages by what became of them.", messages)
+        yield _family(
+            "heflwr_flower_straggler_ratio",
+            "gauge",
+            "Time of the slowest call of the latest round of training, over that of the median.",
+            _straggler_ratio(latest["train"]),
+        )
+        yield _family(
+            "heflwr_flower_score",
+            "gauge",
+            "Latest metrics of the model: noted by the server, or of the clients' replies, weighted by examples.",
+            self._scores(latest),
+        )
+        yield _family(
+            "heflwr_flower_overhead_cpu_seconds",
+            "counter",
+            "CPU time that the run used besides the clients' calls, as far as the server's machine knows.",
+            [((), overhead)],
+        )
+        faults = tuple(self._history.faults.items())[:NAMES_MOST]
+        yield _family(
+            "heflwr_flower_faults",
+            "counter",
+            "Failures of heflwr itself, which cost the run nothing.",
+            [((("part", _text(part)),), times) for part, times in faults],
+        )
+        for column, exported in _EXPORTED:
+            kind = "counter" if column.kind is Kind.DELTA else "gauge"
+            yield _family(exported.name, kind, exported.help or column.help, values[exported.name])
+
+    def _kind(self, kind: str) -> str:
+        kind = _text(kind)
+        if kind not in self._kinds and len(self._kinds) >= NAMES_MOST:
+            return OTHER
+        self._kinds.add(kind)
+        return kind
+
+    def _name(self, entry: Entry) -> str | None:
+        """Return the first name that a node told: it cannot have more series by changing it. None for one too many."""
+        if entry.node not in self._names:
+            name = _text(entry.name)
+            if name not in self._series and len(self._series) >= NODES_MOST:
+                self._left_out.add(entry.node)
+                return None
+            self._series.add(name)
+            self._names[entry.node] = name
+        return self._names[entry.node]
+
+    def _add(self, entry: Entry, name: str, kind: str) -> None:
+        for column, exported in _EXPORTED:
+            if (value := entry.cost.get(column.name)) is None:
+                continue
+            series = self._values[exported.name]
+            if column.kind is Kind.DELTA:
+                labels = (("node", name), ("kind", kind))
+                series[labels] = series.get(labels, 0.0) + max(0.0, value) * exported.scale  # a counter never falls
+            else:
+                series[(("node", name),)] = value * exported.scale
+
+    def _scores(self, latest: Mapping[str, tuple[Entry, ...]]) -> list[tuple[Labels, float]]:
+        found: dict[Labels, float] = {}
+        noted = {name: value for _, metrics in sorted(self._history.scores.items()) for name, value in metrics.items()}
+        for name, value in noted.items():
+            found[_score(name, SERVER)] = value
+        for kind, entries in latest.items():
+            told: dict[str, list[tuple[float, float]]] = {}
+            for entry in entries:
+                for name in entry.metrics.keys() - set(_WEIGHTS):
+                    told.setdefault(name, []).append((entry.metrics[name], _weight(entry.metrics)))
+            for name in sorted(told):
+                found[_score(name, kind)] = _mean(told[name])
+        return list(found.items())[:NAMES_MOST]
+
+
+def _family(name: str, kind: str, help: str, rows: Iterable[tuple[Labels, float]]) -> Family:
+    unit = name.rpartition("_")[2]
+    family = Family(name, help, kind, unit if unit in BASE_UNITS else "")
+    suffix = "_total" if kind == "counter" else ""
+    for labels, value in rows:
+        family.add_sample(name + suffix, dict(labels), value)
+    return family
+
+
+def _straggler_ratio(calls: Iterable[Entry]) -> list[tuple[Labels, float]]:
+    seconds = [call.cost["seconds"] for call in calls if "seconds" in call.cost]
+    median = statistics.median(seconds) if seconds else 0.0
+    return [((), max(seconds) / median)] if median > 0 else []
+
+
+def _score(metric: str, source: str) -> Labels:
+    return (("metric", _text(metric)), ("source", source))
+
+
+def _text(text: str) -> str:
+    """Return a label's text: one that UTF-8 can carry (JSON can carry more), and no longer than need be."""
+    return text[:LABEL_LENGTH].encode(errors="replace").decode()

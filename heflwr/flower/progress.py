@@ -1,0 +1,154 @@
+"""How far a run is, from what a sink hears: the batch on its way, every node's last call, totals, the accuracy."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from heflwr.flower.entry import LOST, OK, Entry
+from heflwr.flower.history import History
+from heflwr.flower.learning import Accuracy, accuracy_of
+
+SUMMED = ("cpu_seconds", "energy_joules")
+
+
+@dataclass(slots=True)
+class Batch:
+    """Messages of one kind that went out together.
+
+    Attributes:
+        kind: Type of message.
+        round: 1, 2, ...
+        nodes: How many were asked.
+        begun: When, by the monotonic clock.
+        ended: When all were answered or given up; None before.
+        entries: What became of them so far.
+    """
+
+    kind: str
+    round: int
+    nodes: int
+    begun: float
+    ended: float | None = None
+    entries: list[Entry] = field(default_factory=list)
+
+    def elapsed(self) -> float:
+        """Return how long it took, or has taken so far, seconds."""
+        return (time.monotonic() if self.ended is None else self.ended) - self.begun
+
+    def count(self, status: str) -> int:
+        return sum(entry.status == status for entry in self.entries)
+
+    def total(self, column: str) -> float | None:
+        """Return a column's sum, None where nobody measured it."""
+        values = [entry.cost[column] for entry in self.entries if column in entry.cost]
+        return sum(values) if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Of all messages so far; `sums` by column."""
+
+    calls: int
+    errors: int
+    lost: int
+    sums: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How far a run is at one moment.
+
+    Attributes:
+        elapsed: Since the run began, seconds.
+        batch: The latest on its way, else the latest that came back; None before the first.
+        kind: The type of message that took most of the nodes' time so far; "" before the first reply.
+        calls: Each node's last call of that kind.
+        round: The latest round among them.
+        totals: Of all calls of all kinds.
+        accuracy: The latest round with one, and percent: the server's where it noted any, else the clients'.
+    """
+
+    elapsed: float
+    batch: Batch | None
+    kind: str
+    calls: tuple[Entry, ...]
+    round: int
+    totals: Totals
+    accuracy: tuple[int, float] | None
+
+
+class Progress:
+    """Listens like a sink; safe to use from any thread."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._lock = threading.Lock()
+        self._begun = time.monotonic()
+        self._waiting: list[Batch] = []
+        self._complete: Batch | None = None
+        self._last: dict[str, dict[int, Entry]] = {}  # by kind and node
+        self._seconds: dict[str, float] = {}  # in calls, by kind
+        self._calls = self._errors = self._lost = 0
+        self._sums: dict[str, float] = {}
+        self._accuracy: tuple[int, float] | None = None
+
+    def sent(self, kind: str, round: int, nodes: int) -> None:
+        """Messages went out."""
+        with self._lock:
+            self._waiting.append(Batch(kind, round, nodes, time.monotonic()))
+
+    def take(self, entry: Entry) -> Batch | None:
+        """Take what became of a message; return its batch where that was the last one missing."""
+        with self._lock:
+            self._add(entry)
+            for batch in self._waiting:
+                if (batch.kind, batch.round) == (entry.kind, entry.round):
+                    batch.entries.append(entry)
+                    return self._end(batch) if len(batch.entries) >= batch.nodes else None
+            return None
+
+    def waiting(self) -> tuple[Batch, ...]:
+        """Return batches of which answers are missing."""
+        with self._lock:
+            return tuple(self._waiting)
+
+    def view(self) -> View:
+        """Return how far the run is now."""
+        with self._lock:
+            kind = max(self._seconds, key=lambda kind: self._seconds[kind], default="")
+            calls = tuple(self._last.get(kind, {}).values())
+            return View(
+                elapsed=time.monotonic() - self._begun,
+                batch=self._waiting[-1] if self._waiting else self._complete,
+                kind=kind,
+                calls=calls,
+                round=max((call.round for call in calls), default=0),
+                totals=Totals(self._calls, self._errors, self._lost, dict(self._sums)),
+                accuracy=_latest(accuracy_of((), self._history.scores)) or self._accuracy,
+            )
+
+    def _add(self, entry: Entry) -> None:
+        self._last.setdefault(entry.kind, {})[entry.node] = entry
+        self._seconds[entry.kind] = self._seconds.get(entry.kind, 0.0) + entry.cost.get("seconds", 0.0)
+        self._calls += 1
+        self._errors += entry.status not in (OK, LOST)
+        self._lost += entry.status == LOST
+        for column in SUMMED:
+            if column in entry.cost:
+                self._sums[column] = self._sums.get(column, 0.0) + entry.cost[column]
+
+    def _end(self, batch: Batch) -> Batch:
+        batch.ended = time.monotonic()
+        self._waiting.remove(batch)
+        self._complete = batch
+        told = _latest(accuracy_of(batch.entries, {}))
+        if told is not None and (self._accuracy is None or self._accuracy[0] <= told[0]):
+            self._accuracy = told
+        return batch
+
+
+def _latest(accuracy: Accuracy | None) -> tuple[int, float] | None:
+    """Return the last round with an accuracy, and percent."""
+    return None if accuracy is None else max(accuracy.percent.items())
