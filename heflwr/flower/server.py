@@ -25,6 +25,9 @@ ROUND_KEYS = ("server-round", "server_round", "round", "current_round")
 OWN_INTERVAL_SECONDS = 1.0
 """Between samples of the server's own process and its children."""
 
+PULL_SECONDS = 3.0
+"""Between two looks for replies, as Flower's own grids have it where they do not say."""
+
 LEGACY_METRICS = ("fitres.metrics", "evaluateres.metrics")
 """ConfigRecords in which Flower carries the metrics of a NumPyClient."""
 
@@ -78,6 +81,7 @@ class MonitoredGrid(Grid):
         self._on_the_way: dict[str, _Sent] = {}
         self._batches: dict[str, int] = {}
         self._names: dict[int, str] = {}
+        self._is_flowers_own = type(grid).send_and_receive.__module__.startswith("flwr.")
         self._is_closed = False
         self._begun = time.monotonic()
         self._in_workers = dict.fromkeys(WORKERS_SHARE.values(), 0.0)
@@ -130,15 +134,30 @@ class MonitoredGrid(Grid):
             with self._lock:
                 sent = self._on_the_way.pop(reply.metadata.reply_to_message_id, None)
             self._receive(reply, sent)
-        self._look_at_own_cost()
+        if replies:
+            self._look_at_own_cost()
         return replies
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        batch: list[_Sent] = []
-        replies = list(self._grid.send_and_receive(self._noting(messages, batch), timeout=timeout))
-        waiting = {sent.metadata.message_id: sent for sent in batch}
-        for reply in replies:
-            self._receive(reply, waiting.pop(reply.metadata.reply_to_message_id, None))
+        if not self._is_flowers_own:  # who knows what another one does; its replies come all at once
+            batch: list[_Sent] = []
+            replies = list(self._grid.send_and_receive(self._noting(messages, batch), timeout=timeout))
+            waiting = {sent.metadata.message_id: sent for sent in batch}
+            for reply in replies:
+                self._receive(reply, waiting.pop(reply.metadata.reply_to_message_id, None))
+        else:  # what Flower documents of it: push, then pull until all are there or the time is up
+            begun = time.monotonic()
+            ids = {sent_id for sent_id in self.push_messages(messages) if sent_id}
+            del messages
+            replies = []
+            while ids and (timeout is None or time.monotonic() < begun + timeout):
+                found = list(self.pull_messages(ids))
+                replies += found
+                ids -= {reply.metadata.reply_to_message_id for reply in found}
+                if ids:
+                    time.sleep(getattr(self._grid, "pull_interval", PULL_SECONDS))
+            with self._lock:
+                waiting = {one: self._on_the_way.pop(one) for one in ids if one in self._on_the_way}
         for sent in waiting.values():
             self._lose(sent)
         self._look_at_own_cost()
