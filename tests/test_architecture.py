@@ -17,6 +17,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "heflwr": set(),
     "heflwr.__main__": {"heflwr.cli"},
     "heflwr.log": set(),
+    "heflwr.quantities": set(),
+    "heflwr.exposition": {"heflwr.monitor.arguments", "heflwr.monitor.errors"},
     "heflwr.monitor.errors": set(),
     "heflwr.monitor.clock": set(),
     "heflwr.monitor.metrics": set(),
@@ -26,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "heflwr.monitor.probes": {"heflwr.monitor.errors", "heflwr.monitor.sample"},
     "heflwr.monitor.sinks": {
         "heflwr",
+        "heflwr.exposition",
         "heflwr.monitor.arguments",
         "heflwr.monitor.errors",
         "heflwr.monitor.metrics",
@@ -98,6 +101,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "heflwr.collector": {"heflwr"},
     "heflwr.flower": {
         "heflwr",
+        "heflwr.exposition",
         "heflwr.monitor",
         "heflwr.monitor.arguments",
         "heflwr.monitor.metrics",
@@ -105,6 +109,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.monitor.probes",
         "heflwr.monitor.sample",
         "heflwr.monitor.sinks",
+        "heflwr.quantities",
     },
     "heflwr.cli": {
         "heflwr",
@@ -114,6 +119,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.monitor.metrics",
         "heflwr.monitor.sample",
         "heflwr.monitor.sinks",
+        "heflwr.quantities",
     },
 }
 """What each module or folder may import from heflwr, besides what is in its own folder."""
@@ -121,7 +127,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 HOMES: dict[str, set[str]] = {
     "psutil": {"heflwr.monitor.probes"},
     "pynvml": {"heflwr.monitor.probes"},
-    "prometheus_client": {"heflwr.flower", "heflwr.collector"},
+    "prometheus_client": {"heflwr.collector"},
     "requests": {"heflwr.monitor.sinks"},
     "flask": {"heflwr.collector"},
     "werkzeug": {"heflwr.collector"},
@@ -200,3 +206,20 @@ def test_importing_the_monitor_costs_nothing_else(module: str) -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert [[], 1] == json.loads(result.stdout)
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("module", ["checks", "endpoint", "server", "text"])
+def test_each_module_of_the_exposition_can_be_imported_first(module: str) -> None:
+    """The monitor's sinks import these, and these the monitor's errors: whoever comes first, there is no circle."""
+    code = f"import heflwr.exposition.{module}, heflwr.monitor.sinks.prometheus"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_a_prometheus_sink_that_is_not_open_loads_no_server() -> None:
+    """A trainer that hands its sink to the sampling child has no HTTP, TLS or sockets of ours in its memory."""
+    code = (
+        "import sys, json; from heflwr.monitor.sinks.prometheus import PrometheusSink; PrometheusSink(0)\n"
+        "print(json.dumps([name for name in ('http', 'ssl', 'socketserver', 'socket') if name in sys.modules]))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert [] == json.loads(result.stdout)

@@ -12,8 +12,8 @@ from typing import IO, Any
 from rich.console import Console
 from rich.text import Text
 
-from heflwr.cli.quantities import clock, quantity
 from heflwr.monitor.sample import Run, Sample
+from heflwr.quantities import clock, quantity
 
 DRAW_SECONDS = 0.1
 """Shortest time between two drawings: nobody reads faster."""

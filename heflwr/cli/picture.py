@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from heflwr.cli.quantities import binary
 from heflwr.cli.reading import RunLog
 from heflwr.monitor.metrics import METRICS, Kind
+from heflwr.quantities import binary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

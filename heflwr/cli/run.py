@@ -14,11 +14,11 @@ from pathlib import Path
 from types import FrameType
 
 from heflwr.cli.command import CannotRun, HeldCommand, Outcome, StartedCommand, hold
-from heflwr.cli.quantities import mebibytes, quantity
 from heflwr.monitor import Aggregate, Monitor, MonitorError
 from heflwr.monitor.metrics import GROUPS, METRICS, Kind, Metric
 from heflwr.monitor.sinks import Sink
 from heflwr.monitor.sinks.file import FileSink
+from heflwr.quantities import mebibytes, quantity
 
 NOT_MEASURED = 125
 """Exit code when the command was not started, because of us: what `env` and `timeout` use for themselves."""

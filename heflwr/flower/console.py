@@ -9,8 +9,9 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING
 
+from heflwr import quantities
 from heflwr.flower import wording
-from heflwr.flower.entry import LOST, OK, Entry
+from heflwr.flower.entry import Entry
 from heflwr.flower.history import History
 from heflwr.flower.pinned import CLOSE_SECONDS, PinnedLines, is_taken
 from heflwr.flower.progress import Batch, Progress, View
@@ -163,17 +164,13 @@ def _is_for_eyes(stream: IO[str]) -> bool:
 def _about(batch: Batch, view: View, rounds: int | None) -> str:
     """Return what there is to say of a batch in a line."""
     of = "" if rounds is None else f" of {rounds}"
-    parts = [f"{batch.count(OK)} of {batch.nodes} nodes in {wording.seconds(batch.elapsed())}"]
-    failed, lost = sum(entry.status not in (OK, LOST) for entry in batch.entries), batch.count(LOST)
-    parts += [f"{failed} failed"] if failed else []
-    parts += [f"{lost} lost"] if lost else []
+    totals = batch.totals()
+    answered = totals.calls - totals.errors - totals.lost
+    parts = [f"{answered} of {batch.nodes} nodes in {quantities.seconds(batch.elapsed())}"]
+    parts += wording.unanswered(totals.errors, totals.lost)
     timed = [entry for entry in batch.entries if "seconds" in entry.cost]
     if timed:
         slowest = max(timed, key=lambda entry: entry.cost["seconds"])
-        parts.append(f"slowest {wording.printable(slowest.name)} with {wording.seconds(slowest.cost['seconds'])}")
-    for column, word, say in (("cpu_seconds", "CPU", wording.seconds), ("energy_joules", "energy", wording.joules)):
-        if (total := batch.total(column)) is not None:
-            parts.append(f"{word} {say(total)}")
-    if view.accuracy is not None:
-        parts.append(f"accuracy {view.accuracy[1]:.1f} % (round {view.accuracy[0]})")
+        parts.append(f"slowest {wording.printable(slowest.name)} with {quantities.seconds(slowest.cost['seconds'])}")
+    parts += wording.spent(totals.sums) + wording.accuracy(view.accuracy)
     return f"round {batch.round}{of}, {wording.printable(batch.kind)}: {', '.join(parts)}"

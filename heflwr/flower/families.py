@@ -1,23 +1,21 @@
-"""What entries add up to as metric families of Prometheus; the one home of prometheus_client here, imported by open().
+"""What entries add up to as metric families of Prometheus.
 
 Names, units and scales of what clients measured are those of `heflwr.flower.cost`.
 """
 
 from __future__ import annotations
 
-import statistics
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from prometheus_client.core import Metric as Family
-
+from heflwr.exposition.text import Family, Labels
 from heflwr.flower.cost import COLUMNS
 from heflwr.flower.entry import Entry
 from heflwr.flower.history import History, Overhead
-from heflwr.flower.learning import _WEIGHTS, KINDS, SERVER, _mean, _weight
+from heflwr.flower.learning import KINDS, SERVER, WEIGHTS, weight_of, weighted_mean
+from heflwr.flower.summary import straggler_ratio
 from heflwr.monitor.metrics import Kind
-from heflwr.monitor.sinks._exposition import BASE_UNITS
 
 NODES_MOST = 5000
 """Nodes with series of their own, some twenty each: a scrape of so many takes a second of CPU and has 5 MB."""
@@ -33,8 +31,6 @@ LABEL_LENGTH = 100
 
 _EXPORTED = tuple((column, column.prometheus) for column in COLUMNS if column.prometheus is not None)
 
-Labels = tuple[tuple[str, str], ...]
-
 
 class State(NamedTuple):
     """Families are the same as long as this is."""
@@ -46,7 +42,7 @@ class State(NamedTuple):
 
 
 class Families:
-    """Listens like a sink, from any thread; collect() is what a registry calls at a scrape."""
+    """Listens like a sink, from any thread; collect() is called at a scrape."""
 
     def __init__(self, history: History) -> None:
         self._history = history
@@ -90,7 +86,7 @@ class Families:
         return State(self._heard, self._history.overhead, self._history.faults, self._history.scores)
 
     def collect(self) -> Iterator[Family]:
-        """Yield every family that has a value."""
+        """Yield every family, also those that have no series yet."""
         with self._lock:
             values = {name: tuple(series.items()) for name, series in self._values.items()}
             latest = {kind: tuple(entries) for kind, entries in self._latest.items()}
@@ -99,32 +95,32 @@ class Families:
             number = self._round
             self._overhead = max(self._overhead, self._history.overhead.overhead_cpu_seconds)
             overhead = self._overhead
-        yield _family("heflwr_flower_round", "gauge", "The round that messages were sent for last.", [((), number)])
-        yield _family("heflwr_flower_nodes", "gauge", "Nodes that were sent a message so far.", [((), nodes)])
-        yield _family(
+        yield Family("heflwr_flower_round", "gauge", "The round that messages were sent for last.", [((), number)])
+        yield Family("heflwr_flower_nodes", "gauge", "Nodes that were sent a message so far.", [((), nodes)])
+        yield Family(
             "heflwr_flower_nodes_left_out", "gauge", "Nodes that are too many to have series here.", [((), left_out)]
         )
-        yield _family("heflwr_flower_messages", "counter", "Messages by what became of them.", messages)
-        yield _family(
+        yield Family("heflwr_flower_messages", "counter", "Messages by what became of them.", messages)
+        yield Family(
             "heflwr_flower_straggler_ratio",
             "gauge",
             "Time of the slowest call of the latest round of training, over that of the median.",
             _straggler_ratio(latest["train"]),
         )
-        yield _family(
+        yield Family(
             "heflwr_flower_score",
             "gauge",
             "Latest metrics of the model: noted by the server, or of the clients' replies, weighted by examples.",
             self._scores(latest),
         )
-        yield _family(
+        yield Family(
             "heflwr_flower_overhead_cpu_seconds",
             "counter",
             "CPU time that the run used besides the clients' calls, as far as the server's machine knows.",
             [((), overhead)],
         )
         faults = tuple(self._history.faults.items())[:NAMES_MOST]
-        yield _family(
+        yield Family(
             "heflwr_flower_faults",
             "counter",
             "Failures of heflwr itself, which cost the run nothing.",
@@ -132,7 +128,7 @@ class Families:
         )
         for column, exported in _EXPORTED:
             kind = "counter" if column.kind is Kind.DELTA else "gauge"
-            yield _family(exported.name, kind, exported.help or column.help, values[exported.name])
+            yield Family(exported.name, kind, exported.help or column.help, values[exported.name])
 
     def _kind(self, kind: str) -> str:
         kind = _text(kind)
@@ -171,26 +167,17 @@ class Families:
         for kind, entries in latest.items():
             told: dict[str, list[tuple[float, float]]] = {}
             for entry in entries:
-                for name in entry.metrics.keys() - set(_WEIGHTS):
-                    told.setdefault(name, []).append((entry.metrics[name], _weight(entry.metrics)))
+                for name in entry.metrics.keys() - set(WEIGHTS):
+                    told.setdefault(name, []).append((entry.metrics[name], weight_of(entry.metrics)))
             for name in sorted(told):
-                found[_score(name, kind)] = _mean(told[name])
+                found[_score(name, kind)] = weighted_mean(told[name])
         return list(found.items())[:NAMES_MOST]
-
-
-def _family(name: str, kind: str, help: str, rows: Iterable[tuple[Labels, float]]) -> Family:
-    unit = name.rpartition("_")[2]
-    family = Family(name, help, kind, unit if unit in BASE_UNITS else "")
-    suffix = "_total" if kind == "counter" else ""
-    for labels, value in rows:
-        family.add_sample(name + suffix, dict(labels), value)
-    return family
 
 
 def _straggler_ratio(calls: Iterable[Entry]) -> list[tuple[Labels, float]]:
     seconds = [call.cost["seconds"] for call in calls if "seconds" in call.cost]
-    median = statistics.median(seconds) if seconds else 0.0
-    return [((), max(seconds) / median)] if median > 0 else []
+    ratio = straggler_ratio(seconds)
+    return [] if ratio is None else [((), ratio)]
 
 
 def _score(metric: str, source: str) -> Labels:

@@ -16,7 +16,7 @@ KINDS = ("evaluate", "train")
 _NAME = "accuracy"
 _ENDINGS = ("acc", "accuracy")
 
-_WEIGHTS = ("num-examples", "num_examples")
+WEIGHTS = ("num-examples", "num_examples")
 """What Flower's strategies weigh by, and what its legacy clients call it."""
 
 
@@ -66,7 +66,7 @@ def accuracy_of(entries: Sequence[Entry], scores: Mapping[int, Mapping[str, floa
         found = found or _accuracy_in(
             kind,
             [
-                (entry.round, entry.metrics, _weight(entry.metrics))
+                (entry.round, entry.metrics, weight_of(entry.metrics))
                 for entry in entries
                 if entry.metrics and entry.round > 0 and entry.kind.partition(".")[0] == kind
             ],
@@ -83,7 +83,7 @@ def _accuracy_in(source: str, told: Sequence[tuple[int, Mapping[str, float], flo
         value = metrics.get(metric)
         if isinstance(value, (int, float)) and math.isfinite(value):
             rounds.setdefault(number, []).append((value, weight))
-    means = {number: _mean(rounds[number]) for number in sorted(rounds)}
+    means = {number: weighted_mean(rounds[number]) for number in sorted(rounds)}
     if not means:
         return None
     scale = 100.0 if max(map(abs, means.values())) <= 1 else 1.0
@@ -101,12 +101,13 @@ def _metric(names: Iterable[str]) -> str | None:
     return chosen
 
 
-def _weight(metrics: Mapping[str, float]) -> float:
+def weight_of(metrics: Mapping[str, float]) -> float:
     """Return the number of examples behind a reply, NaN where it is not told."""
-    return next((float(metrics[name]) for name in _WEIGHTS if name in metrics), math.nan)
+    return next((float(metrics[name]) for name in WEIGHTS if name in metrics), math.nan)
 
 
-def _mean(values: Sequence[tuple[float, float]]) -> float:
+def weighted_mean(values: Sequence[tuple[float, float]]) -> float:
+    """Return the mean of one or more (value, weight); all weigh alike where these weights cannot be used."""
     total = sum(weight for _, weight in values)
     if not 0 < total < math.inf or any(weight < 0 for _, weight in values):
         return sum(value for value, _ in values) / len(values)

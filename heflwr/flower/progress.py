@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from heflwr.flower.entry import LOST, OK, Entry
 from heflwr.flower.history import History
 from heflwr.flower.learning import Accuracy, accuracy_of
 
 SUMMED = ("cpu_seconds", "energy_joules")
+
+
+@dataclass(slots=True)
+class Totals:
+    """What messages add up to; `sums` by column, of those that somebody measured."""
+
+    calls: int = 0
+    errors: int = 0
+    lost: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def take(self, entry: Entry) -> None:
+        """Add a message."""
+        self.calls += 1
+        self.errors += entry.status not in (OK, LOST)
+        self.lost += entry.status == LOST
+        for column in SUMMED:
+            if column in entry.cost:
+                self.sums[column] = self.sums.get(column, 0.0) + entry.cost[column]
 
 
 @dataclass(slots=True)
@@ -37,23 +56,12 @@ class Batch:
         """Return how long it took, or has taken so far, seconds."""
         return (time.monotonic() if self.ended is None else self.ended) - self.begun
 
-    def count(self, status: str) -> int:
-        return sum(entry.status == status for entry in self.entries)
-
-    def total(self, column: str) -> float | None:
-        """Return a column's sum, None where nobody measured it."""
-        values = [entry.cost[column] for entry in self.entries if column in entry.cost]
-        return sum(values) if values else None
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Of all messages so far; `sums` by column."""
-
-    calls: int
-    errors: int
-    lost: int
-    sums: dict[str, float]
+    def totals(self) -> Totals:
+        """Return what its messages add up to so far."""
+        totals = Totals()
+        for entry in self.entries:
+            totals.take(entry)
+        return totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +98,7 @@ class Progress:
         self._complete: Batch | None = None
         self._last: dict[str, dict[int, Entry]] = {}  # by kind and node
         self._seconds: dict[str, float] = {}  # in calls, by kind
-        self._calls = self._errors = self._lost = 0
-        self._sums: dict[str, float] = {}
+        self._totals = Totals()
         self._accuracy: tuple[int, float] | None = None
 
     def sent(self, kind: str, round: int, nodes: int) -> None:
@@ -125,19 +132,14 @@ class Progress:
                 kind=kind,
                 calls=calls,
                 round=max((call.round for call in calls), default=0),
-                totals=Totals(self._calls, self._errors, self._lost, dict(self._sums)),
+                totals=replace(self._totals, sums=dict(self._totals.sums)),
                 accuracy=_latest(accuracy_of((), self._history.scores)) or self._accuracy,
             )
 
     def _add(self, entry: Entry) -> None:
         self._last.setdefault(entry.kind, {})[entry.node] = entry
         self._seconds[entry.kind] = self._seconds.get(entry.kind, 0.0) + entry.cost.get("seconds", 0.0)
-        self._calls += 1
-        self._errors += entry.status not in (OK, LOST)
-        self._lost += entry.status == LOST
-        for column in SUMMED:
-            if column in entry.cost:
-                self._sums[column] = self._sums.get(column, 0.0) + entry.cost[column]
+        self._totals.take(entry)
 
     def _end(self, batch: Batch) -> Batch:
         batch.ended = time.monotonic()

@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 from rich.text import Text
 
+from heflwr import quantities
 from heflwr.flower import wording
 from heflwr.flower.entry import LOST, OK, Entry
 from heflwr.flower.progress import View
@@ -119,13 +120,13 @@ class Screen:
         title = Text.assemble((" heflwr ", "reverse"), "  ")
         batch = view.batch
         if batch is None:
-            return title.append("waiting for the first messages  ").append(wording.clock(view.elapsed), "dim")
+            return title.append("waiting for the first messages  ").append(quantities.clock(view.elapsed), "dim")
         title.append(f"round {batch.round}", "bold")
         title.append("  " if self._rounds is None else f" of {self._rounds}  ").append(printable(batch.kind), "cyan")
         answers = len(batch.entries)
         end = Text(f"  {answers} of {batch.nodes} nodes")
-        end.append(f"  {wording.clock(batch.elapsed())}", "bold" if batch.ended is None else "dim")
-        end.append(f"  run {wording.clock(view.elapsed)}", "dim")
+        end.append(f"  {quantities.clock(batch.elapsed())}", "bold" if batch.ended is None else "dim")
+        end.append(f"  run {quantities.clock(view.elapsed)}", "dim")
         room = min(width - title.cell_len - end.cell_len - GAP, 2 * BAR_COLUMNS)
         if room >= BAR_COLUMNS:
             title.append(" " * GAP).append_text(_bar(answers / max(1, batch.nodes), room, "green", self._looks))
@@ -170,12 +171,8 @@ def totals(view: View) -> str:
     """Return what the run cost so far, in a line."""
     so_far = view.totals
     parts = [f"{so_far.calls} messages"]
-    parts += [f"{so_far.errors} failed"] if so_far.errors else []
-    parts += [f"{so_far.lost} lost"] if so_far.lost else []
-    parts += [f"CPU {wording.seconds(so_far.sums['cpu_seconds'])}"] if "cpu_seconds" in so_far.sums else []
-    parts += [f"energy {wording.joules(so_far.sums['energy_joules'])}"] if "energy_joules" in so_far.sums else []
-    if view.accuracy is not None:
-        parts.append(f"accuracy {view.accuracy[1]:.1f} % (round {view.accuracy[0]})")
+    parts += wording.unanswered(so_far.errors, so_far.lost) + wording.spent(so_far.sums)
+    parts += wording.accuracy(view.accuracy)
     return "   ".join(parts)
 
 
@@ -235,13 +232,13 @@ def _status(call: Entry, scale: _Scale) -> Text:
 
 _COLUMNS = (
     _Column("node", "left", _name, 10),
-    _Column("last {kind}", "right", _of("seconds", wording.seconds), 9),
+    _Column("last {kind}", "right", _of("seconds", quantities.seconds), 9),
     _Column("", "left", _time_bar, 1, "seconds"),
     _Column("median", "right", _ratio, 6, "seconds"),
-    _Column("CPU", "right", _of("cpu_seconds", wording.seconds), 5, "cpu_seconds"),
+    _Column("CPU", "right", _of("cpu_seconds", quantities.seconds), 5, "cpu_seconds"),
     _Column("CPU %", "right", _of("cpu_usage", "{:.0f}".format), 2, "cpu_usage"),
-    _Column("memory", "right", _of("memory_peak_bytes", wording.size), 4, "memory_peak_bytes"),
-    _Column("energy", "right", _of("energy_joules", wording.joules), 7, "energy_joules"),
+    _Column("memory", "right", _of("memory_peak_bytes", quantities.size), 4, "memory_peak_bytes"),
+    _Column("energy", "right", _of("energy_joules", quantities.joules), 7, "energy_joules"),
     _Column("round", "right", lambda call, scale: Text(str(call.round), _style(call, scale)), 3),
     _Column("status", "left", _status, 8),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from heflwr.flower.entry import ERROR, LOST, Entry
@@ -63,6 +63,12 @@ def finite(numbers: Mapping[str, float], name: str) -> float | None:
     """Return a number that can be reckoned with, else None."""
     value = numbers.get(name)
     return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def straggler_ratio(seconds: Collection[float]) -> float | None:
+    """Return how many times the median the longest of these durations is, None where that means nothing."""
+    median = statistics.median(seconds) if seconds else 0.0
+    return max(seconds) / median if median > 0 else None
 
 
 class _Tally:
@@ -137,9 +143,7 @@ def _slowest(seconds: Mapping[int, float]) -> tuple[int | None, float | None]:
     """Return the node with the most seconds, and how many times the median node's these are."""
     if not seconds:
         return None, None
-    slowest = max(seconds, key=lambda node: seconds[node])
-    median = statistics.median(seconds.values())
-    return slowest, seconds[slowest] / median if median > 0 else None
+    return max(seconds, key=lambda node: seconds[node]), straggler_ratio(seconds.values())
 
 
 def _accuracy(entries: Sequence[Entry], scores: Mapping[int, Mapping[str, float]]) -> dict[str, Any] | None:

@@ -1,9 +1,16 @@
-"""Numbers and names of a run in the few characters that a row or a line of a terminal has for them."""
+"""What there is to say of a run in a line of a terminal, in parts that its views put together."""
 
 from __future__ import annotations
 
-_BYTES = ("B", "KiB", "MiB", "GiB", "TiB")
-_JOULES = ("J", "kJ", "MJ", "GJ")
+from collections.abc import Callable, Mapping
+
+from heflwr import quantities
+
+_SPENT: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("cpu_seconds", "CPU", quantities.seconds),
+    ("energy_joules", "energy", quantities.joules),
+)
+"""Columns of which a sum is told, what they are called, and how their numbers are written."""
 
 
 def printable(text: str) -> str:
@@ -11,34 +18,16 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
-def seconds(value: float) -> str:
-    """Return seconds with as many decimals as one can still tell apart, then as h:mm:ss."""
-    if value < 10:
-        return f"{value:.2f} s"
-    return f"{value:.1f} s" if value < 600 else clock(value)
+def unanswered(errors: int, lost: int) -> list[str]:
+    """Return how many messages failed and how many were lost, as far as there are any."""
+    return [f"{count} {word}" for count, word in ((errors, "failed"), (lost, "lost")) if count]
 
 
-def clock(value: float) -> str:
-    """Return seconds as h:mm:ss."""
-    minutes, second = divmod(int(value), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour}:{minute:02}:{second:02}"
+def spent(sums: Mapping[str, float]) -> list[str]:
+    """Return sums of columns, as far as anybody measured them."""
+    return [f"{word} {write(sums[column])}" for column, word, write in _SPENT if column in sums]
 
 
-def size(value: float) -> str:
-    """Return bytes in the largest unit of which there is one."""
-    return _scaled(value, _BYTES, 1024)
-
-
-def joules(value: float) -> str:
-    """Return joules in the largest unit of which there is one."""
-    return _scaled(value, _JOULES, 1000)
-
-
-def _scaled(value: float, units: tuple[str, ...], step: int) -> str:
-    place = 0
-    while abs(value) >= step and place < len(units) - 1:
-        value /= step
-        place += 1
-    digits = 0 if abs(value) >= 100 or not place else 1
-    return f"{value:.{digits}f} {units[place]}"
+def accuracy(latest: tuple[int, float] | None) -> list[str]:
+    """Return the accuracy, percent, of a round, where anybody told one."""
+    return [] if latest is None else [f"accuracy {latest[1]:.1f} % (round {latest[0]})"]

@@ -1,7 +1,7 @@
 """Runs Flower's simulation on nodes with known costs: `python burning_simulation.py ACTORS NODES ROUNDS HISTORY`.
 
-Node 0 burns 0.2 s of CPU, node 1 0.5 s, node 2 1.0 s in a call; node 3 multiplies matrices on BLAS's threads, node 4 lets
-a child compute for 0.5 s, the others nothing. What nodes know of their own cost goes along as a metric.
+Node 0 burns 0.2 s of CPU, node 1 0.5 s, node 2 1.0 s in a call; node 3 multiplies matrices on threads of BLAS, node 4
+lets a child compute for 0.5 s, the others nothing. What nodes know of their own cost goes along as a metric.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import pytest
 from digits_app import Learned, client, server
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
-from local_grid import run_app
+from local_grid import LocalGrid, run_app
 from programs import need
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as families
@@ -264,7 +264,7 @@ def test_a_port_in_use_is_told_before_anything_is_sent() -> None:
     with serving() as first:
         second = Gauges(first.port, host="127.0.0.1")
         with pytest.raises(SinkUnavailable, match=rf"port {first.port} .*in use.*port=0"):
-            MonitoredGrid(None, sinks=[second])  # type: ignore[arg-type]
+            MonitoredGrid(LocalGrid(client()), sinks=[second])
         second.close()
         assert 0 == scrape(first)[series("heflwr_flower_nodes")]
 

@@ -115,8 +115,9 @@ def test_an_interrupted_start_leaves_no_agent_behind(tmp_path: Path) -> None:
 def test_a_fork_in_the_middle_of_start_and_stop_harms_no_child(runner: str, tmp_path: Path) -> None:
     """Another thread starts and stops a monitor all the time; each child of a fork can use it at once."""
     code = f"""
-    import os, threading, sys
+    import os, threading, sys, warnings
     from heflwr.monitor import Monitor
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what is tested here
     monitor = Monitor(runner={runner!r}, interval=0.01)
     monitor.start(); monitor.stop()
     on = True

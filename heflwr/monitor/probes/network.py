@@ -94,7 +94,6 @@ class HostNetworkProbe:
         raw = self._read_raw()
         if raw == self._raw:
             return self._last
-        self._raw = raw
         counters: Counters = {}
         for line in raw.split(b"\n")[2:-1]:
             name, _, rest = line.partition(b":")
@@ -104,6 +103,7 @@ class HostNetworkProbe:
             if is_counted:
                 fields = rest.split(None, 9)
                 counters[name] = int(fields[8]), int(fields[0])
+        self._raw = raw  # not before: what could not be understood is looked at again
         return counters
 
     def _read_raw(self) -> bytes:

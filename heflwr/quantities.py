@@ -1,8 +1,13 @@
-"""Numbers for people: a value in the unit of the metric table becomes a few digits with the unit one would say."""
+"""Numbers as people read them: a value becomes a few digits with the unit that one would say.
+
+`quantity` is for summaries, where the same metric of two runs is compared; `seconds`, `size` and `joules` are for rows
+and lines of a terminal, which have fewer characters for each.
+"""
 
 from __future__ import annotations
 
-_BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
+_BYTES = ("B", "KiB", "MiB", "GiB", "TiB")
+_JOULES = ("J", "kJ", "MJ", "GJ")
 
 _SCALED = {
     "percent": (1.0, "%"),
@@ -13,6 +18,9 @@ _SCALED = {
     "count": (1.0, ""),
 }
 """What a unit of the metric table is multiplied by, and called then."""
+
+_LONG_SECONDS = 600.0
+"""From here on, minutes say more than seconds do."""
 
 
 def quantity(value: float, unit: str, per: str = "") -> str:
@@ -33,11 +41,7 @@ def quantity(value: float, unit: str, per: str = "") -> str:
 
 def binary(value: float) -> tuple[float, str]:
     """Return bytes as a number below 1024 and the unit that this takes."""
-    power = 0
-    while abs(value) >= 1024 and power < len(_BINARY) - 1:
-        value /= 1024
-        power += 1
-    return value, _BINARY[power]
+    return _in_largest(value, _BYTES, 1024)
 
 
 def mebibytes(value: float) -> str:
@@ -45,11 +49,41 @@ def mebibytes(value: float) -> str:
     return f"{value / 2**20:.1f} MiB"
 
 
-def clock(seconds: float) -> str:
+def clock(value: float) -> str:
     """Return seconds as h:mm:ss."""
-    minutes, second = divmod(int(seconds), 60)
+    minutes, second = divmod(int(value), 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour}:{minute:02}:{second:02}"
+
+
+def seconds(value: float) -> str:
+    """Return seconds with as many decimals as one can still tell apart, then as h:mm:ss."""
+    if value < 10:
+        return f"{value:.2f} s"
+    return f"{value:.1f} s" if value < _LONG_SECONDS else clock(value)
+
+
+def size(value: float) -> str:
+    """Return bytes in the largest unit of which there is one."""
+    return _brief(*_in_largest(value, _BYTES, 1024))
+
+
+def joules(value: float) -> str:
+    """Return joules in the largest unit of which there is one."""
+    return _brief(*_in_largest(value, _JOULES, 1000))
+
+
+def _in_largest(value: float, units: tuple[str, ...], step: int) -> tuple[float, str]:
+    place = 0
+    while abs(value) >= step and place < len(units) - 1:
+        value /= step
+        place += 1
+    return value, units[place]
+
+
+def _brief(number: float, name: str) -> str:
+    digits = 0 if abs(number) >= 100 or name in (_BYTES[0], _JOULES[0]) else 1
+    return f"{number:.{digits}f} {name}"
 
 
 def _digits(number: float, name: str) -> str:
