@@ -10,8 +10,8 @@ import pytest
 
 from heflwr.cli import main
 from heflwr.flower.entry import Entry
-from heflwr.flower.history import History
-from heflwr.flower.stream import HistoryFile
+from heflwr.flower.history.ledger import History
+from heflwr.flower.history.stream import HistoryFile
 from heflwr.monitor.metrics import METRICS, in_groups
 from heflwr.monitor.sample import Run, Sample
 from heflwr.monitor.sinks.file import FileSink

@@ -70,8 +70,8 @@ def _is_history(path: Path) -> bool:
 
 def _plot_history(path: Path, image: Path) -> int:
     try:
-        from heflwr.flower.history import History
-        from heflwr.flower.picture import draw as draw_history
+        from heflwr.flower.history.ledger import History
+        from heflwr.flower.history.picture import draw as draw_history
     except ModuleNotFoundError as error:
         return _fail(f"the history of a Flower run needs {error.name}: pip install 'heflwr[flower]'")
     try:

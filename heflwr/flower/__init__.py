@@ -10,28 +10,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heflwr.flower.client import MonitoredClient, MonitorMod
-    from heflwr.flower.console import Console
+    from heflwr.flower.client.measure import Node
+    from heflwr.flower.client.mod import MonitoredClient, MonitorMod
     from heflwr.flower.entry import Entry
-    from heflwr.flower.gauges import Gauges
-    from heflwr.flower.history import History, Overhead
-    from heflwr.flower.measure import Node
-    from heflwr.flower.server import MonitoredGrid, MonitoredServer
-    from heflwr.flower.stream import HistoryFile
+    from heflwr.flower.history.ledger import History, Overhead
+    from heflwr.flower.history.stream import HistoryFile
+    from heflwr.flower.server.console import Console
+    from heflwr.flower.server.gauges import Gauges
+    from heflwr.flower.server.grid import MonitoredGrid, MonitoredServer
     from heflwr.flower.wrap import monitored
 
 _HOMES = {
-    "Console": "console",
+    "Console": "server.console",
     "Entry": "entry",
-    "Gauges": "gauges",
-    "History": "history",
-    "HistoryFile": "stream",
-    "MonitorMod": "client",
-    "MonitoredClient": "client",
-    "MonitoredGrid": "server",
-    "MonitoredServer": "server",
-    "Node": "measure",
-    "Overhead": "history",
+    "Gauges": "server.gauges",
+    "History": "history.ledger",
+    "HistoryFile": "history.stream",
+    "MonitorMod": "client.mod",
+    "MonitoredClient": "client.mod",
+    "MonitoredGrid": "server.grid",
+    "MonitoredServer": "server.grid",
+    "Node": "client.measure",
+    "Overhead": "history.ledger",
     "monitored": "wrap",
 }
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from heflwr.monitor.metrics import Kind, Metric, Prometheus, Reduction
+
+if TYPE_CHECKING:
+    from heflwr.monitor import Aggregate
 
 
 def _column(name: str, unit: str, kind: Kind, help: str, exported: str = "", scale: float = 1.0) -> Metric:
@@ -94,3 +98,13 @@ class Report:
     in_simulation: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def joules_of(seen: Mapping[str, Aggregate]) -> float | None:
+    """Return the node's energy by what a monitor saw: the whole board's where that is known, else its processors'."""
+    if "energy_vdd_in" in seen:
+        return seen["energy_vdd_in"].total * 1e-3
+    if "energy_system_joules" in seen:
+        return seen["energy_system_joules"].total
+    parts = [seen[name].total for name in ("energy_cpu_joules", "energy_gpu_joules") if name in seen]
+    return sum(parts) if parts else None

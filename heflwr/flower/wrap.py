@@ -7,8 +7,8 @@ from typing import Any, overload
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-from heflwr.flower.client import MonitoredClient, MonitorMod
-from heflwr.flower.server import MonitoredServer
+from heflwr.flower.client.mod import MonitoredClient, MonitorMod
+from heflwr.flower.server.grid import MonitoredServer
 
 
 @overload

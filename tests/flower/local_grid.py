@@ -68,9 +68,10 @@ class LocalGrid(Grid):
         return list(self.contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        ids = []
         for message in messages:
             message.metadata.__dict__["_message_id"] = str(uuid.uuid4())
+        ids = []
+        for message in messages:  # a second time, as the grid of a deployment does
             ids.append(message.metadata.message_id)
             reply = self.spoil(self.handle(copy.deepcopy(message)))
             if reply is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from heflwr.flower.entry import ERROR, LOST, Entry
-from heflwr.flower.history import History
+from heflwr.flower.history.ledger import History
 
 BEGAN = 1_800_000_000.0
 

@@ -24,8 +24,8 @@ import pytest
 from waiting import wait_for
 
 from heflwr.flower import Entry, History
-from heflwr.flower.console import Console
 from heflwr.flower.entry import ERROR, LOST
+from heflwr.flower.server.console import Console
 
 HERE = Path(__file__).parent
 
@@ -40,7 +40,7 @@ from flwr.app import Context, RecordDict
 from digits_app import Learned, client, server
 from local_grid import LocalGrid, run_app
 from heflwr.flower import History, MonitoredGrid, monitored
-from heflwr.flower.console import Console
+from heflwr.flower.server.console import Console
 
 flower = logging.getLogger("flwr")
 """

@@ -17,7 +17,8 @@ from flwr.clientapp import ClientApp
 from local_grid import LocalGrid, run_app
 from waiting import burn, wait_for
 
-from heflwr.flower import History, MonitoredGrid, MonitoredServer, MonitorMod, measure, monitored, procfs, records
+from heflwr.flower import History, MonitoredGrid, MonitoredServer, MonitorMod, monitored, records
+from heflwr.flower.client import measure, procfs
 from heflwr.flower.records import RECORD
 from heflwr.monitor import Monitor, MonitorError, Window
 from heflwr.monitor.sample import Run, Sample

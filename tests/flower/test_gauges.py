@@ -26,8 +26,8 @@ from waiting import wait_for
 
 from heflwr.flower import Entry, History, MonitoredGrid, Overhead, monitored
 from heflwr.flower.cost import COLUMNS
-from heflwr.flower.families import NAMES_MOST, NODES_MOST
-from heflwr.flower.gauges import Gauges
+from heflwr.flower.server.families import NAMES_MOST, NODES_MOST
+from heflwr.flower.server.gauges import Gauges
 from heflwr.monitor.errors import SinkUnavailable
 from heflwr.monitor.metrics import Kind
 

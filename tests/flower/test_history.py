@@ -12,7 +12,7 @@ import pytest
 from made_history import BEGAN, FULL, made_history
 
 from heflwr.flower.entry import ERROR, LOST, Entry
-from heflwr.flower.history import History
+from heflwr.flower.history.ledger import History
 
 
 def entry(node: int = 1, round: int = 1, kind: str = "train", **cost: float) -> Entry:
@@ -147,7 +147,7 @@ def test_a_missing_package_is_told_with_the_extra_that_brings_it(
 import os, sys
 sys.modules[{package!r}] = None
 from heflwr.flower.entry import Entry
-from heflwr.flower.history import History
+from heflwr.flower.history.ledger import History
 history = History()
 history.add(Entry(1, "1", 1, "train", 0.0, 1.0))
 history.summary(), history.save("history.jsonl"), history.save("history.csv")

@@ -19,8 +19,8 @@ from made_history import BEGAN, FULL, made_history
 from waiting import wait_for
 
 from heflwr.flower.entry import Entry
-from heflwr.flower.history import History, Overhead
-from heflwr.flower.stream import HistoryFile
+from heflwr.flower.history.ledger import History, Overhead
+from heflwr.flower.history.stream import HistoryFile
 
 
 @pytest.fixture(params=["jsonl", "csv", "parquet"])
@@ -288,8 +288,8 @@ class TestHistoryFile:
         script = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from made_history import FULL
-from heflwr.flower.history import History
-from heflwr.flower.stream import HistoryFile
+from heflwr.flower.history.ledger import History
+from heflwr.flower.history.stream import HistoryFile
 sink = HistoryFile({str(path)!r})
 sink.open(History())
 while True:
@@ -326,8 +326,8 @@ import resource, signal, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from dataclasses import replace
 from made_history import FULL
-from heflwr.flower.history import History
-from heflwr.flower.stream import HistoryFile
+from heflwr.flower.history.ledger import History
+from heflwr.flower.history.stream import HistoryFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 history, path = History(), Path({str(path)!r})
 sink = HistoryFile(path)

@@ -11,8 +11,8 @@ import pytest
 from made_history import BEGAN, FULL, made_history
 
 from heflwr.flower.entry import LOST, Entry
-from heflwr.flower.history import History
-from heflwr.flower.timeline import bars, spans
+from heflwr.flower.history.ledger import History
+from heflwr.flower.history.timeline import bars, spans
 
 pytest.importorskip("matplotlib")
 

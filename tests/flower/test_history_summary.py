@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from made_history import BEGAN, FULL, made_history
 
 from heflwr.flower.entry import ERROR, LOST, OK, Entry
-from heflwr.flower.history import History, Overhead
+from heflwr.flower.history.ledger import History, Overhead
 
 
 def reply(

@@ -7,11 +7,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heflwr.flower import lines
 from heflwr.flower.entry import Entry
+from heflwr.flower.history import lines
 
 if TYPE_CHECKING:
-    from heflwr.flower.history import History
+    from heflwr.flower.history.ledger import History
 
 _FLAGS = os.O_APPEND | os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from heflwr.flower.entry import ERROR, LOST, Entry
-from heflwr.flower.learning import accuracy_of
+from heflwr.flower.history.learning import accuracy_of
 
 _COUNTS = {ERROR: "errors", LOST: "lost"}
 _SUMS = {"seconds": "call_seconds", "cpu_seconds": "cpu_seconds", "energy_joules": "energy_joules"}

@@ -14,8 +14,8 @@ from flwr.serverapp import Grid, ServerApp
 from heflwr.flower import records
 from heflwr.flower.cost import Report
 from heflwr.flower.entry import ERROR, LOST, OK, Entry
-from heflwr.flower.history import History, Overhead
-from heflwr.flower.sinks import HistorySink, PerNode
+from heflwr.flower.history.ledger import History, Overhead
+from heflwr.flower.server.sinks import HistorySink, PerNode
 from heflwr.monitor import Monitor
 from heflwr.monitor.sinks import Sink
 
@@ -317,7 +317,7 @@ def as_history_sinks(sinks: Iterable[Sink | HistorySink]) -> list[HistorySink]:
         elif all(hasattr(sink, part) for part in ("open", "write", "close", "facts")):
             found.append(PerNode(sink))  # type: ignore[arg-type]
         else:
-            raise TypeError(f"sinks[{place}] is no sink: {sink!r} (see heflwr.flower.sinks and heflwr.monitor.sinks)")
+            raise TypeError(f"sinks[{place}] is no sink: {sink!r} (see heflwr.flower.server.sinks)")
     return found
 
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from heflwr.flower import timeline
 from heflwr.flower.entry import ERROR, LOST, Entry
-from heflwr.flower.learning import Accuracy, accuracy_of
-from heflwr.flower.summary import finite, names_of, spent_by_round, summarize
-from heflwr.flower.timeline import Bar
+from heflwr.flower.history import timeline
+from heflwr.flower.history.learning import Accuracy, accuracy_of
+from heflwr.flower.history.summary import finite, names_of, spent_by_round, summarize
+from heflwr.flower.history.timeline import Bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from typing import Any
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from heflwr.flower.measure import Call, Node, Settings
+from heflwr.flower.client.measure import Call, Node, Settings
 from heflwr.monitor import Monitor, arguments
 from heflwr.monitor.metrics import GROUPS
 from heflwr.monitor.monitor import INTERVAL_RANGE

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flwr.app import Context, Message
 
-from heflwr.flower import procfs, records
-from heflwr.flower.cost import Report
+from heflwr.flower import records
+from heflwr.flower.client import procfs
+from heflwr.flower.cost import Report, joules_of
 from heflwr.monitor import Aggregate, Monitor, SinkUnavailable, SourceUnavailable, Window
 from heflwr.monitor.sinks import Sink
 
 if TYPE_CHECKING:
-    from heflwr.flower.resident import Resident
+    from heflwr.flower.client.resident import Resident
 
 T = TypeVar("T")
 
@@ -118,7 +119,7 @@ class Call:
         self._try("overlap", self._enter)
         self._try("message", lambda: self._measure_message("in", message))
         if settings.resident:
-            self._try("resident agent", self._meet_resident)
+            self._try("resident agent", lambda: self._meet_resident(str(context.run_id)))
         self._try("samples", self._start_monitor)
         self._started = time.time()
         self._try("memory", self._begin_memory)
@@ -140,7 +141,7 @@ class Call:
         sources = self._try("sources", self._sources) or {}
         self._try("samples", self._stop_monitor)
         if self._resident is not None:
-            self._try("resident agent", self._resident.mark)
+            self._try("resident agent", self._resident.end)
         self._cost["monitor_seconds"] += time.perf_counter() - ended
         return Report(
             cost=self._cost,
@@ -161,6 +162,8 @@ class Call:
         """The call raised: there is no reply to report on."""
         self._try("overlap", self._leave)
         self._try("samples", self._stop_monitor)
+        if self._resident is not None:
+            self._try("resident agent", self._resident.end)
 
     def _try(self, part: str, action: Callable[[], T]) -> T | None:
         """Do one thing whose failure must cost nothing but its own numbers."""
@@ -207,17 +210,19 @@ class Call:
                 f"config_bytes_{way}": config,
             }
 
-    def _meet_resident(self) -> None:
+    def _meet_resident(self, run: str) -> None:
         if _is_in_simulation():
             self._notes.append("resident agent: none in a simulation, whose workers live on between messages")
             return
-        from heflwr.flower.resident import Resident  # only who asks for an agent pays for it
+        from heflwr.flower.client.resident import Resident  # only who asks for an agent pays for it
 
-        self._resident = Resident(str(self._node.id), sinks=self._make_sinks(), groups=self._groups())
+        self._resident = Resident(
+            f"node {self._node.name}", sinks=self._make_sinks(), groups=self._groups(), generation=run
+        )
         between = self._resident.mark()
-        if between is None:
+        if self._resident.note:
             self._notes.append(f"resident agent: {self._resident.note}")
-        else:
+        if between is not None:
             self._cost["idle_seconds"] = between["seconds"]
             self._cost["idle_cpu_seconds"] = between["cpu_seconds"]
 
@@ -304,7 +309,7 @@ class Call:
             peak = seen["memory_bytes"].maximum
             self._cost["memory_peak_bytes"] = max(peak, self._cost.get("memory_peak_bytes", 0.0))
             self._cost.setdefault("memory_bytes", peak)
-        joules = _joules(seen)
+        joules = joules_of(seen)
         if joules is not None:
             self._cost["energy_joules"] = joules
             self._cost["power_watts"] = joules / self._window.seconds if self._window.seconds > 0 else 0.0
@@ -337,16 +342,6 @@ def _lacking(groups: list[str]) -> str:
             finally:
                 monitor.stop()
     raise SourceUnavailable("CPU and memory cannot be measured here")
-
-
-def _joules(seen: dict[str, Aggregate]) -> float | None:
-    """Return the node's energy: of the whole board where that is measured, else of its processors."""
-    if "energy_vdd_in" in seen:
-        return seen["energy_vdd_in"].total * 1e-3
-    if "energy_system_joules" in seen:
-        return seen["energy_system_joules"].total
-    parts = [seen[name].total for name in ("energy_cpu_joules", "energy_gpu_joules") if name in seen]
-    return sum(parts) if parts else None
 
 
 def _is_in_simulation() -> bool:

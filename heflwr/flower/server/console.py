@@ -10,15 +10,15 @@ import time
 from typing import IO, TYPE_CHECKING
 
 from heflwr import quantities
-from heflwr.flower import wording
 from heflwr.flower.entry import Entry
-from heflwr.flower.history import History
-from heflwr.flower.pinned import CLOSE_SECONDS, PinnedLines, is_taken
-from heflwr.flower.progress import Batch, Progress, View
+from heflwr.flower.history.ledger import History
+from heflwr.flower.server import wording
+from heflwr.flower.server.pinned import CLOSE_SECONDS, PinnedLines, is_taken
+from heflwr.flower.server.progress import Batch, Progress, View
 from heflwr.monitor import arguments
 
 if TYPE_CHECKING:
-    from heflwr.flower.screen import Screen
+    from heflwr.flower.server.screen import Screen
 
 TICK_SECONDS = 0.25
 """Between looks whether there is something new to draw: four times a second is as fast as a table can be read."""
@@ -36,7 +36,7 @@ class Console:
     """Shows what every node's last call cost, slowest first, and how far the round is.
 
     The table is drawn at most four times a second, and what Flower logs or the app prints appears above it (see
-    `heflwr.flower.pinned`). There is no table, but a line a batch of messages, where stderr is no terminal, where the
+    `server.pinned`). There is no table, but a line a batch of messages, where stderr is no terminal, where the
     environment says CI, where Flower passes the output on (`flwr run --stream`), and without rich.
     """
 
@@ -87,7 +87,7 @@ class Console:
         if not _is_for_eyes(self._stream):
             return None
         try:
-            from heflwr.flower import screen
+            from heflwr.flower.server import screen
         except ImportError:
             self._say(WITHOUT_RICH)
             return None

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from heflwr import quantities
-from heflwr.flower import wording
 from heflwr.flower.entry import LOST, OK, Entry
-from heflwr.flower.progress import View
-from heflwr.flower.wording import printable
+from heflwr.flower.server import wording
+from heflwr.flower.server.progress import View
+from heflwr.flower.server.wording import printable
 
 ROWS = 20
 """Nodes in the table: what fits on a screen beside some log lines."""

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from heflwr.flower import lines
-from heflwr.flower.contents import Contents
 from heflwr.flower.cost import NAMES
 from heflwr.flower.entry import Entry
+from heflwr.flower.history import lines
+from heflwr.flower.history.contents import Contents
 
 if TYPE_CHECKING:
     import pandas

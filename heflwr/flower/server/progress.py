@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field, replace
 
 from heflwr.flower.entry import LOST, OK, Entry
-from heflwr.flower.history import History
-from heflwr.flower.learning import Accuracy, accuracy_of
+from heflwr.flower.history.learning import Accuracy, accuracy_of
+from heflwr.flower.history.ledger import History
 
 SUMMED = ("cpu_seconds", "energy_joules")
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from heflwr import __version__
-from heflwr.flower.contents import Contents
 from heflwr.flower.cost import COLUMNS
 from heflwr.flower.entry import Entry
+from heflwr.flower.history.contents import Contents
 
 HEADER = "heflwr history"
 """The `type` of the line that opens a run."""

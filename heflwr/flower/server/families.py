@@ -12,9 +12,9 @@ from typing import NamedTuple
 from heflwr.exposition.text import Family, Labels
 from heflwr.flower.cost import COLUMNS
 from heflwr.flower.entry import Entry
-from heflwr.flower.history import History, Overhead
-from heflwr.flower.learning import KINDS, SERVER, WEIGHTS, weight_of, weighted_mean
-from heflwr.flower.summary import straggler_ratio
+from heflwr.flower.history.learning import KINDS, SERVER, WEIGHTS, weight_of, weighted_mean
+from heflwr.flower.history.ledger import History, Overhead
+from heflwr.flower.history.summary import straggler_ratio
 from heflwr.monitor.metrics import Kind
 
 NODES_MOST = 5000

@@ -1,6 +1,6 @@
 """Serves a run to Prometheus from the ServerApp's process: what every node's calls cost, and how the run goes.
 
-What there is to see is in `heflwr.flower.families`; `heflwr.exposition` listens, for HTTP or HTTPS.
+What there is to see is in `heflwr.flower.server.families`; `heflwr.exposition` listens, for HTTP or HTTPS.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from heflwr.exposition.server import MetricsServer
 from heflwr.flower.entry import Entry
-from heflwr.flower.history import History
+from heflwr.flower.history.ledger import History
 
 if TYPE_CHECKING:
     from heflwr.exposition.endpoint import Answer, Request
     from heflwr.exposition.text import Format
-    from heflwr.flower.families import Families, State
+    from heflwr.flower.server.families import Families, State
 
 PORT = 9464
 """Where OpenTelemetry's exporters are scraped, too; 8003 is what a monitor in the same process would listen on."""
@@ -67,7 +67,7 @@ class Gauges:
         Raises:
             SinkUnavailable: The port or the certificate cannot be had; the text says why and the way out.
         """
-        from heflwr.flower.families import Families
+        from heflwr.flower.server.families import Families
 
         self.close()
         self._families = Families(history)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from heflwr.flower.entry import Entry
-from heflwr.flower.summary import finite
+from heflwr.flower.history.summary import finite
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from heflwr.flower.cost import COLUMNS
 from heflwr.flower.entry import Entry
-from heflwr.flower.history import History
+from heflwr.flower.history.ledger import History
 from heflwr.monitor.sample import MISSING, Run, Sample
 from heflwr.monitor.sinks import Sink
 

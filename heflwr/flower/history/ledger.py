@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heflwr.flower import files, picture, ranking, summary, tables
-from heflwr.flower.contents import Contents
 from heflwr.flower.entry import Entry
+from heflwr.flower.history import files, picture, ranking, summary, tables
+from heflwr.flower.history.contents import Contents
 
 if TYPE_CHECKING:
     import pandas

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from heflwr.flower.cost import NAMES
 from heflwr.flower.entry import Entry
-from heflwr.flower.summary import finite
+from heflwr.flower.history.summary import finite
 
 WORDS: dict[str, tuple[str, ...]] = {
     "energy": ("energy_joules",),

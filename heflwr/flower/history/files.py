@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from heflwr.flower import lines, tables
-from heflwr.flower.contents import Contents
+from heflwr.flower.history import lines, tables
+from heflwr.flower.history.contents import Contents
 
 _PARQUET_BEGINS = b"PAR1"
 

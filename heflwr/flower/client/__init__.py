@@ -1,0 +1,1 @@
+"""The client's side: measure every call of a ClientApp, and tell the server with its reply."""
