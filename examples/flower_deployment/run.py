@@ -93,11 +93,11 @@ def cost_table(history: History) -> str:
 def client_table(clients: list[dict[str, Any]], history: History) -> str:
     """Return a line a client of the collector; those of other runs, which it remembers too, are left out."""
     identifiers = {f"node {entry.name}" for entry in history.entries}
-    lines = [["identifier", "samples", "seconds", "host", "SuperNode"]]
+    lines = [["client", "samples", "seconds", "host", "SuperNode"]]
     for client in sorted(clients, key=lambda client: client["identifier"]):
         identifier, about, seconds = client["identifier"], client["about"], client["last"] - client["first"]
         if identifier in identifiers:
-            line = (identifier, client["samples"], f"{seconds:.1f}", about["host"], about["pid"])
+            line = (identifier.removeprefix("node "), client["samples"], f"{seconds:.1f}", about["host"], about["pid"])
             lines.append([str(cell) for cell in line])
     return _aligned(lines)
 
