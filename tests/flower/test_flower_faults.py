@@ -20,7 +20,7 @@ from waiting import burn, wait_for
 from heflwr.flower import History, MonitoredGrid, MonitoredServer, MonitorMod, monitored, records
 from heflwr.flower.client import measure, procfs
 from heflwr.flower.records import RECORD
-from heflwr.monitor import Monitor, MonitorError, Window
+from heflwr.monitor import Monitor, MonitorError
 from heflwr.monitor.sample import Run, Sample
 from heflwr.monitor.sinks.file import FileSink
 from heflwr.monitor.sinks.remote import RemoteSink
@@ -51,7 +51,7 @@ CLIENT_PARTS: dict[str, tuple[Any, str, str]] = {
     "peak": (procfs, "reset_peak", "memory"),
     "start-up": (procfs, "age_seconds", "previous call"),
     "the monitor's start": (Monitor, "start", "samples"),
-    "the window": (Window, "describe", "samples"),
+    "the monitor's numbers": (Monitor, "describe", "samples"),
     "the monitor's stop": (Monitor, "stop", "samples"),
     "sizes": (records, "sizes", "message"),
 }

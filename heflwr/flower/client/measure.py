@@ -22,7 +22,7 @@ from flwr.app import Context, Message
 from heflwr.flower import records
 from heflwr.flower.client import procfs
 from heflwr.flower.cost import Report, joules_of
-from heflwr.monitor import Aggregate, Monitor, SinkUnavailable, SourceUnavailable, Window
+from heflwr.monitor import Aggregate, Monitor, SinkUnavailable, SourceUnavailable
 from heflwr.monitor.sinks import Sink
 
 if TYPE_CHECKING:
@@ -110,7 +110,6 @@ class Call:
         self._cost: dict[str, float] = {}
         self._sinks: tuple[Sink, ...] = ()
         self._monitor: Monitor | None = None
-        self._window: Window | None = None
         self._resident: Resident | None = None
         self._most_others = 0
         self._process = _this_process()
@@ -139,7 +138,6 @@ class Call:
         if "cpu_seconds" in self._cost and seconds > 0:
             self._cost["wait_share"] = max(0.0, 1.0 - self._cost["cpu_seconds"] / seconds)
         sources = self._try("sources", self._sources) or {}
-        self._try("samples", self._stop_monitor)
         if self._resident is not None:
             self._try("resident agent", self._resident.end)
         self._cost["monitor_seconds"] += time.perf_counter() - ended
@@ -264,8 +262,6 @@ class Call:
                 break
         self._notes += [f"{group}: {why}" for group, why in self._process.lacking.items()]
         self._monitor = monitor
-        self._window = monitor.window("call")
-        self._window.__enter__()
 
     def _begin_memory(self) -> None:
         self._is_peak_own = procfs.reset_peak()
@@ -285,10 +281,13 @@ class Call:
                 self._cost[name] = max(0.0, value - self._counters[name])
 
     def _end_samples(self) -> None:
-        if self._window is None:
+        monitor = self._monitor
+        if monitor is None:
             return
-        self._window.__exit__(None, None, None)
-        seen = self._window.describe()
+        if self._may_wait():
+            monitor.window("end of the call").__enter__()  # has a sample taken now
+        self._try("samples", self._stop_monitor)
+        seen = monitor.describe()
 
         def take(column: str, metric: str, read: Callable[[Aggregate], float], scale: float = 1.0) -> None:
             if metric in seen:
@@ -312,21 +311,21 @@ class Call:
         joules = joules_of(seen)
         if joules is not None:
             self._cost["energy_joules"] = joules
-            self._cost["power_watts"] = joules / self._window.seconds if self._window.seconds > 0 else 0.0
+            self._cost["power_watts"] = joules / self._cost["seconds"] if self._cost["seconds"] > 0 else 0.0
+
+    def _may_wait(self) -> bool:
+        return any(sink.flush_seconds for sink in self._sinks)
+
+    def _stop_monitor(self) -> None:
+        """Stop sampling; where a sink may have to wait for a network, it does so behind the reply's back."""
+        if self._monitor is not None and self._may_wait():
+            threading.Thread(target=self._monitor.stop, name="heflwr-flush", daemon=True).start()
+        elif self._monitor is not None:
+            self._monitor.stop()
 
     def _sources(self) -> dict[str, str]:
         known = self._monitor.health.sources if self._monitor is not None else {}
         return {group: known[group] for group in ("network", "power", "energy", "gpu") if group in known}
-
-    def _stop_monitor(self) -> None:
-        """Stop sampling; where a sink may have to wait for a network, it does so behind the reply's back."""
-        monitor = self._monitor
-        if monitor is None:
-            return
-        if any(sink.flush_seconds for sink in self._sinks):
-            threading.Thread(target=monitor.stop, name="heflwr-flush", daemon=True).start()
-        else:
-            monitor.stop()
 
 
 def _lacking(groups: list[str]) -> str:
