@@ -28,23 +28,28 @@ COLUMNS: tuple[Metric, ...] = (
         "CPU time of the process and its children during the call, the monitor's own left out.",
         "heflwr_client_cpu_seconds",
     ),
-    _column("cpu_user_seconds", "seconds", Kind.DELTA, "CPU time in user mode, children left out."),
-    _column("cpu_system_seconds", "seconds", Kind.DELTA, "CPU time in the kernel, children left out."),
+    _column(
+        "cpu_user_seconds",
+        "seconds",
+        Kind.DELTA,
+        "CPU time in user mode, children left out, the sampling thread included.",
+    ),
+    _column("cpu_system_seconds", "seconds", Kind.DELTA, "CPU time in the kernel, likewise."),
     _column("cpu_children_seconds", "seconds", Kind.DELTA, "CPU time of children that were waited for."),
     _column(
         "cpu_usage", "percent", Kind.RATE, "CPU used, of the whole machine.", "heflwr_client_cpu_usage_ratio", 1e-2
     ),
     _column("wait_share", "ratio", Kind.RATE, "Share of the wall time in which less than one core computed."),
     _column("cpu_wait_seconds", "seconds", Kind.DELTA, "Time in which the calling thread was ready but had no CPU."),
-    _column("memory_bytes", "bytes", Kind.LEVEL, "Resident memory at the end of the call, children included."),
+    _column("memory_bytes", "bytes", Kind.LEVEL, "Resident memory of the process at the end of the call."),
     _column(
         "memory_peak_bytes",
         "bytes",
         Kind.LEVEL,
-        "Highest resident memory during the call.",
+        "Highest resident memory during the call, children included.",
         "heflwr_client_memory_peak_bytes",
     ),
-    _column("memory_delta_bytes", "bytes", Kind.LEVEL, "Resident memory at the end less that at the beginning."),
+    _column("memory_delta_bytes", "bytes", Kind.LEVEL, "The same less what it was at the beginning."),
     _column("network_bytes_sent", "bytes", Kind.DELTA, "Sent during the call.", "heflwr_client_network_transmit_bytes"),
     _column(
         "network_bytes_recv", "bytes", Kind.DELTA, "Received during the call.", "heflwr_client_network_receive_bytes"
@@ -66,7 +71,12 @@ COLUMNS: tuple[Metric, ...] = (
     _column("startup_seconds", "seconds", Kind.DELTA, "Age of the process at its first call."),
     _column("startup_cpu_seconds", "seconds", Kind.DELTA, "CPU time of the process before its first call."),
     _column("idle_seconds", "seconds", Kind.DELTA, "Wall time since the process's previous call."),
-    _column("idle_cpu_seconds", "seconds", Kind.DELTA, "CPU time that was used since the previous call."),
+    _column(
+        "idle_cpu_seconds",
+        "seconds",
+        Kind.DELTA,
+        "CPU time used in that time; with a resident agent by the whole SuperNode.",
+    ),
     _column("monitor_seconds", "seconds", Kind.DELTA, "Wall time that measuring this call took from it."),
     _column("overlapping", "count", Kind.LEVEL, "Most other calls that ran in the same process meanwhile."),
 )

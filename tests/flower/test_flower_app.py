@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -422,3 +423,33 @@ def test_an_array_record_is_weighed_by_its_data() -> None:
     assert entry.cost["arrays_bytes_in"] == pytest.approx(1 << 20, rel=0.001)
     assert entry.cost["arrays_bytes_out"] == pytest.approx(1 << 19, rel=0.001)
     assert entry.bytes_received == pytest.approx(1 << 19, rel=0.001)
+
+
+def test_calls_that_overlap_say_so_and_bill_no_idle_time() -> None:
+    """A call that begins while another computes waited for nobody: only who finds the process at rest looks back."""
+    app, begun = ClientApp(), threading.Event()
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        if message.content["config"]["long"]:
+            begun.set()
+            burn(0.4)
+        return Message(RecordDict({"m": MetricRecord({"n": 1})}), reply_to=message)
+
+    grid = MonitoredGrid(LocalGrid(monitored(app), 1))
+
+    def send(is_long: bool) -> None:
+        grid.send_and_receive([Message(RecordDict({"config": ConfigRecord({"long": is_long})}), 100, "query")])
+
+    thread = threading.Thread(target=send, args=(True,))
+    thread.start()
+    assert begun.wait(10)
+    send(False)
+    thread.join()
+    send(False)
+    grid.close()
+    during, long, after = grid.history.entries
+    assert "idle_seconds" not in during.cost
+    assert [1, 1, 0] == [entry.cost["overlapping"] for entry in (during, long, after)]
+    assert any("shares its numbers with 1 other" in note for note in during.notes)
+    assert 0 <= after.cost["idle_seconds"] < long.cost["seconds"]

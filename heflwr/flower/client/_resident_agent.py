@@ -46,6 +46,9 @@ CLIENTS = 32
 YIELD_SECONDS = 10.0
 """Without a client of our own generation for so long, one of another generation may have the place."""
 
+KNOCK_SECONDS = 0.05
+"""Pause after a connection that could not be taken."""
+
 LOCK_SECONDS = 0.1
 TAKE_OVER_SECONDS = 15.0
 """How long to wait for the lock: of another agent that came first, and of one that is leaving and flushes its sinks."""
@@ -231,8 +234,12 @@ class _Agent:
         return monitor
 
     def _accept(self) -> None:
-        with suppress(OSError):  # it went away, or there is no descriptor left for it
+        try:
             connection, _ = self._listener.accept()
+        except OSError:  # it went away; or there is no descriptor left for it, and it goes on knocking
+            time.sleep(KNOCK_SECONDS)
+            return
+        with suppress(OSError):
             if len(self._clients) >= CLIENTS or peer_uid(connection) != os.geteuid():
                 connection.close()
                 return

@@ -21,8 +21,9 @@ from flwr.app import Context, Message
 
 from heflwr.flower import records
 from heflwr.flower.client import procfs
+from heflwr.flower.client.relay import Outlet, Relay
 from heflwr.flower.cost import Report, joules_of
-from heflwr.monitor import Aggregate, Monitor, SinkUnavailable, SourceUnavailable
+from heflwr.monitor import Aggregate, Monitor, SourceUnavailable
 from heflwr.monitor.sinks import Sink
 
 if TYPE_CHECKING:
@@ -85,7 +86,9 @@ class _Process:
         self.pid = os.getpid()
         self.lock = threading.Lock()
         self.calls: set[Call] = set()
+        self.relay = Relay()
         self.last_end: tuple[float, float] | None = None  # when, and the process's CPU seconds by then
+        self.has_begun = False
         self.lacking: dict[str, str] = {}  # groups that this machine has no source for, and why
         self.told: set[str] = set()
 
@@ -108,14 +111,14 @@ class Call:
         self._settings = settings
         self._notes: list[str] = []
         self._cost: dict[str, float] = {}
-        self._sinks: tuple[Sink, ...] = ()
+        self._outlet: Outlet | None = None
         self._monitor: Monitor | None = None
         self._resident: Resident | None = None
         self._most_others = 0
         self._process = _this_process()
+        self._is_in_simulation = self._try("simulation", _is_in_simulation) or False
         self._node = self._try("node", lambda: Node.of(context)) or Node(0, "")
-        self._try("previous call", self._look_back)
-        self._try("overlap", self._enter)
+        self._try("previous call", self._enter)
         self._try("message", lambda: self._measure_message("in", message))
         if settings.resident:
             self._try("resident agent", lambda: self._meet_resident(str(context.run_id)))
@@ -147,9 +150,9 @@ class Call:
             host=platform.node(),
             name=self._node.name,
             pid=os.getpid(),
-            in_simulation=_is_in_simulation(),
+            in_simulation=self._is_in_simulation,
             sources=sources,
-            notes=tuple(self._notes),
+            notes=tuple(self._notes + (self._outlet.notes if self._outlet is not None else [])),
         )
 
     def report_on(self, reply: Message) -> None:
@@ -159,7 +162,8 @@ class Call:
     def abandon(self) -> None:
         """The call raised: there is no reply to report on."""
         self._try("overlap", self._leave)
-        self._try("samples", self._stop_monitor)
+        if self._monitor is not None:
+            self._try("samples", self._monitor.stop)
         if self._resident is not None:
             self._try("resident agent", self._resident.end)
 
@@ -175,26 +179,29 @@ class Call:
                 _logger.warning("heflwr goes on without measuring: %s", note)
             return None
 
-    def _look_back(self) -> None:
-        last, cpu_seconds = self._process.last_end, time.process_time()
-        if last is None:
-            self._cost["startup_cpu_seconds"] = cpu_seconds
-            if (age := procfs.age_seconds()) is not None:
-                self._cost["startup_seconds"] = age
-        else:
-            self._cost["idle_seconds"] = max(0.0, time.monotonic() - last[0])
-            self._cost["idle_cpu_seconds"] = max(0.0, cpu_seconds - last[1])
-
     def _enter(self) -> None:
         with self._process.lock:
+            is_first, self._process.has_begun = not self._process.has_begun, True
+            if not self._process.calls:  # else the time since is no idle time
+                self._look_back(is_first)
             self._process.calls.add(self)
             for call in self._process.calls:
                 call._most_others = max(call._most_others, len(self._process.calls) - 1)
 
+    def _look_back(self, is_first: bool) -> None:
+        last, cpu_seconds = self._process.last_end, time.process_time()
+        if is_first:
+            self._cost["startup_cpu_seconds"] = cpu_seconds
+            if (age := procfs.age_seconds()) is not None:
+                self._cost["startup_seconds"] = age
+        elif last is not None:
+            self._cost["idle_seconds"] = max(0.0, time.monotonic() - last[0])
+            self._cost["idle_cpu_seconds"] = max(0.0, cpu_seconds - last[1])
+
     def _leave(self) -> None:
         with self._process.lock:
             self._process.calls.discard(self)
-        self._process.last_end = time.monotonic(), time.process_time()
+            self._process.last_end = time.monotonic(), time.process_time()
         self._cost["overlapping"] = self._most_others
         if self._most_others:
             self._notes.append(f"shares its numbers with {self._most_others} other calls in the same process")
@@ -209,7 +216,7 @@ class Call:
             }
 
     def _meet_resident(self, run: str) -> None:
-        if _is_in_simulation():
+        if self._is_in_simulation:
             self._notes.append("resident agent: none in a simulation, whose workers live on between messages")
             return
         from heflwr.flower.client.resident import Resident  # only who asks for an agent pays for it
@@ -234,12 +241,13 @@ class Call:
 
     def _start_monitor(self) -> None:
         """Start sampling with whatever this machine can give."""
-        self._sinks = () if self._resident is not None else self._try("sinks", self._make_sinks) or ()
+        sinks = () if self._resident is not None else self._try("sinks", self._make_sinks) or ()
+        self._outlet = Outlet(self._process.relay, sinks) if sinks else None
         network = "host" if "network of the process" in self._process.lacking else "process"
         while True:
             groups = self._groups()
             monitor = Monitor(
-                self._sinks,
+                () if self._outlet is None else (self._outlet,),
                 interval=self._settings.interval,
                 runner="thread",
                 identifier=f"node {self._node.name}",
@@ -249,9 +257,6 @@ class Call:
             monitor.set_metrics(**{group: group in groups for group in ("cpu", "memory", *OPTIONAL)})
             try:
                 monitor.start()
-            except SinkUnavailable as error:
-                self._notes.append(f"sinks: {error}")
-                self._sinks = ()
             except SourceUnavailable as error:
                 if network == "process" and "network='process'" in str(error):
                     self._process.lacking["network of the process"] = str(error)
@@ -284,10 +289,14 @@ class Call:
         monitor = self._monitor
         if monitor is None:
             return
-        if self._may_wait():
-            monitor.window("end of the call").__enter__()  # has a sample taken now
-        self._try("samples", self._stop_monitor)
-        seen = monitor.describe()
+        self._try("samples", monitor.stop)
+        if self._outlet is not None:
+            self._outlet.settle()
+        seen, health = monitor.describe(), monitor.health
+        self._notes += [f"samples: {health.failure}"] if health.failure else []
+        self._notes += [
+            f"{part}: failed {times} times, last: {health.last_error}" for part, times in health.errors.items()
+        ]
 
         def take(column: str, metric: str, read: Callable[[Aggregate], float], scale: float = 1.0) -> None:
             if metric in seen:
@@ -313,16 +322,6 @@ class Call:
             self._cost["energy_joules"] = joules
             self._cost["power_watts"] = joules / self._cost["seconds"] if self._cost["seconds"] > 0 else 0.0
 
-    def _may_wait(self) -> bool:
-        return any(sink.flush_seconds for sink in self._sinks)
-
-    def _stop_monitor(self) -> None:
-        """Stop sampling; where a sink may have to wait for a network, it does so behind the reply's back."""
-        if self._monitor is not None and self._may_wait():
-            threading.Thread(target=self._monitor.stop, name="heflwr-flush", daemon=True).start()
-        elif self._monitor is not None:
-            self._monitor.stop()
-
     def _sources(self) -> dict[str, str]:
         known = self._monitor.health.sources if self._monitor is not None else {}
         return {group: known[group] for group in ("network", "power", "energy", "gpu") if group in known}
@@ -344,6 +343,6 @@ def _lacking(groups: list[str]) -> str:
 
 
 def _is_in_simulation() -> bool:
-    """Return True in a worker of Ray, which is what Flower simulates with."""
+    """Return True in an actor of Ray, which is what Flower simulates with; an app's own use of Ray makes none of it."""
     ray = sys.modules.get("ray")
-    return ray is not None and bool(ray.is_initialized())
+    return ray is not None and ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None

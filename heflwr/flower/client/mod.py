@@ -48,7 +48,7 @@ class MonitorMod:
                 source for is left out of its report, with a note.
             sinks: Where samples of the calls go, or a function that makes a node's own sinks of its `Node`. With
                 `resident` it is the agent that feeds them.
-            interval: Seconds between samples, from 0.001.
+            interval: Seconds between samples inside a call, from 0.001; a resident agent takes one a second.
             resident: In a deployment, keep one small process a SuperNode that samples between messages too.
 
         Raises:
