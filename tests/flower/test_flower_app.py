@@ -237,7 +237,7 @@ def test_each_call_has_its_own_cost() -> None:
         wanted = (0.2, 0.5, 0.05)[int(entry.name)]
         assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.01
         parts = entry.cost["cpu_user_seconds"] + entry.cost["cpu_system_seconds"]
-        assert parts == pytest.approx(wanted, rel=0.05, abs=0.02)
+        assert abs(parts - wanted) <= 0.05 * wanted + 0.05  # the sampling thread's are among them
 
 
 def test_a_subprocess_belongs_to_the_call() -> None:

@@ -428,16 +428,14 @@ def test_sockets_are_in_the_users_runtime_directory(tmp_path: Path, monkeypatch:
 
 
 ELSEWHERE = """
-import sys, types
+import sys
 for name in ("fcntl", "resource", "pwd", "grp", "termios"):  # what Windows does not have
     sys.modules[name] = None
-import os, socket
+import os, socket, tempfile  # the last one looks at the platform
 for module, name in [(os, "geteuid"), (os, "register_at_fork"), (os, "O_CLOEXEC"), (os, "O_DIRECTORY"), (os, "fork")]:
     delattr(module, name)
 delattr(socket, "AF_UNIX")
 sys.platform = "win32"
-sys.modules["heflwr.flower"] = package = types.ModuleType("heflwr.flower")
-package.__path__ = ["heflwr/flower"]
 from heflwr.flower.client.resident import Resident
 with Resident("node") as resident:
     print(resident.mark(), resident.note, "psutil" in sys.modules)
