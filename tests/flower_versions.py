@@ -13,7 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 WITH = ["pytest>=8.2", "pytest-timeout", "hypothesis", "scikit-learn", "rich", "matplotlib", "pandas", "pyarrow"]
-TESTS = ["tests/flower", "--ignore=tests/flower/test_deployment.py"]
+WITH += ["prometheus-client", "pyte"]  # read the metrics and the screen that the tests look at
+TESTS = ["tests/flower", "--ignore-glob=*/test_deployment*.py"]  # SuperLinks and SuperNodes take minutes
 
 
 def prepare(version: str) -> Path:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from heflwr.flower.history.ledger import History
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "flower_simulation" / "run.py"
 
 CLIENTS = 10
@@ -54,14 +56,15 @@ def test_every_round_tells_its_accuracy_and_it_grows(demo: tuple[Path, str]) -> 
 
 
 def test_the_table_has_every_client_with_a_plausible_cost(demo: tuple[Path, str]) -> None:
-    """Each client used CPU, for no longer than it took times the cores there are, and memory."""
+    """Each client used CPU, for no longer than it took times the cores there are, memory, and the same messages."""
     table = rows(demo[1])
     assert list(range(CLIENTS)) == [row["client"] for row in table]
     for row in table:
         assert row["CPU s"] > 0
         assert row["wall s"] > 0
         assert 0 < row["avg CPU %"] <= 100
-        assert 0 < row["avg mem %"] < 100
+        assert 50 < row["peak MiB"] < 10_000
+        assert 753 == row["KiB sent"] == row["KiB received"], "a model, in each of the rounds"
         assert row["CPU s"] <= 2 * row["wall s"] + 0.1  # one thread, and rounding
 
 
@@ -89,6 +92,45 @@ def test_the_stats_of_one_client_are_shown_with_the_documented_keys(demo: tuple[
     assert "power_vdd_in: []" in demo[1]
 
 
+def test_summary_and_rounds_follow(demo: tuple[Path, str]) -> None:
+    """The documented keys of summary(), and a line a round with who was slowest."""
+    keys = re.findall(r"^  ((?:avg|total)_\w+): [\d.e+]+$", demo[1], re.MULTILINE)
+    assert ["avg_cpu_usage", "avg_memory_usage", "total_network_bytes_sent", "total_network_bytes_recv"] == keys[:4]
+    lines = demo[1].splitlines()
+    start = next(at for at, line in enumerate(lines) if line.split()[:2] == ["round", "wall"])
+    table = [line.split() for line in lines[start + 1 : start + 1 + ROUNDS]]
+    assert [str(number) for number in range(1, ROUNDS + 1)] == [cells[0] for cells in table]
+    for cells in table:
+        assert 0 <= int(cells[4]) < CLIENTS
+        assert float(cells[5]) >= 1
+    assert re.search(r"all processes of the run used [\d.]+ CPU seconds", demo[1])
+
+
+def test_the_history_has_every_call(demo: tuple[Path, str]) -> None:
+    """What the tables say can be read again from the file; the strategy saw nothing of heflwr."""
+    history = History.load(demo[0] / "history.jsonl")
+    calls = {(entry.name, entry.round) for entry in history.entries}
+    assert {(str(client), number) for client in range(CLIENTS) for number in range(1, ROUNDS + 1)} == calls
+    assert len(calls) == len(history.entries)
+    assert {} == history.faults
+    for entry in history.entries:
+        assert {"num-examples"} == set(entry.metrics)
+    spent = {row["client"]: row["CPU s"] for row in rows(demo[1])}
+    for node in history.summary()["per_node"].values():
+        assert pytest.approx(spent[float(node["name"])], abs=0.01) == node["cpu_seconds"]
+
+
+def test_the_explicit_monitor_saw_the_training_and_not_more_than_the_call(demo: tuple[Path, str]) -> None:
+    """Both ways measure the same process: the part costs no more than the whole, and nearly all of it."""
+    whole = {row["client"]: row["wall s"] for row in rows(demo[1])}
+    for client, file in enumerate(sorted((demo[0] / "clients").glob("*.jsonl"))):
+        samples = [line for line in map(json.loads, file.read_text().splitlines()) if "sequence" in line]
+        longest = {}
+        for sample in samples:
+            longest[sample["run"]] = max(longest.get(sample["run"], 0.0), sample["elapsed"])
+        assert 0 < sum(longest.values()) <= whole[client] + 0.01
+
+
 def test_every_client_has_a_file_with_a_run_a_round(demo: tuple[Path, str]) -> None:
     """The samples of each round follow a header that names client and round."""
     files = sorted((demo[0] / "clients").glob("*.jsonl"))
@@ -102,11 +144,12 @@ def test_every_client_has_a_file_with_a_run_a_round(demo: tuple[Path, str]) -> N
         assert {header["run"] for header in headers} == {sample["run"] for sample in samples}
 
 
-def test_the_picture_shows_something(demo: tuple[Path, str]) -> None:
+@pytest.mark.parametrize("name", ["federation.png", "rounds.png"])
+def test_the_picture_shows_something(name: str, demo: tuple[Path, str]) -> None:
     """A PNG of a sensible size, mostly but not wholly white."""
     from matplotlib import image
 
-    data = image.imread(demo[0] / "federation.png")
+    data = image.imread(demo[0] / name)
     height, width = data.shape[:2]
     assert width > 800
     assert height > 500

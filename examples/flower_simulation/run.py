@@ -1,4 +1,4 @@
-"""A federation of ten clients on one machine, a monitor in every client: `python run.py --out out/demo`."""
+"""A federation of ten clients on one machine, every call of every client measured: `python run.py --out out/demo`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main() -> int:
     out = parser.parse_args().out.absolute()
     logs = out / "clients"
     logs.mkdir(parents=True, exist_ok=True)
-    for old in logs.glob("client-*.jsonl"):  # of an earlier run of this demo: a FileMonitor appends
+    for old in logs.glob("client-*.json*"):  # of an earlier run of this demo: a FileMonitor appends
         old.unlink()
 
     # Before anything of Flower is imported: it reads these when it is.
@@ -41,46 +41,42 @@ def main() -> int:
     warnings.simplefilter("ignore", DeprecationWarning)  # run_simulation is on its way out; `flwr run` needs a project
     from client_app import app as client_app
     from flwr.simulation import run_simulation
-    from report import picture, rounds_table, sample_stats, table
-    from server_app import Ledger, make_server
-
-    from heflwr.flower import HistoryFile, monitored
+    from report import client_table, picture, rounds_table, sample_stats
+    from server_app import make_server
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    ledger: Ledger = []
-    accuracies: list[float] = []
     print(f"{CLIENTS} clients, {ROUNDS} rounds on scikit-learn's digits; Flower starts its workers ...", flush=True)
     begun = time.monotonic()
     history_file = out / "history.jsonl"
     history_file.unlink(missing_ok=True)  # of an earlier run: a HistoryFile appends
-    server_app = monitored(make_server(CLIENTS, ROUNDS, logs, ledger, accuracies), sinks=[HistoryFile(history_file)])
+    server_app = make_server(CLIENTS, ROUNDS, logs, history_file)
     run_simulation(
         server_app,
-        monitored(client_app),
+        client_app,
         num_supernodes=CLIENTS,
         backend_config={
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
             "init_args": {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False},
         },
     )
-    if len(ledger) != CLIENTS * ROUNDS:
-        print(f"the run failed: {len(ledger)} of {CLIENTS * ROUNDS} client results came in", file=sys.stderr)
+    history = server_app.history
+    reports = history.summary()["reports"]
+    if reports != CLIENTS * ROUNDS:
+        print(f"the run failed: {reports} of {CLIENTS * ROUNDS} client results came in", file=sys.stderr)
         return 1
 
-    print(f"\nsummary() of every client over {ROUNDS} rounds:\n{table(ledger)}")
-    print(f"\n{sample_stats(ledger[-1])}")
-    picture(ledger, accuracies, out / "federation.png")
-    history = server_app.history
-    for number, accuracy in enumerate(accuracies):
-        history.note(number, accuracy=accuracy)
-    print(f"\nwhat the server saw, a line a round:\n{rounds_table(history)}")
+    print(f"\nsummary() of every client over {ROUNDS} rounds:\n{client_table(history)}")
+    print(f"\n{sample_stats(logs / f'client-{CLIENTS - 1:02}.json')}")
+    print(f"\nsummary() of every round:\n{rounds_table(history)}")
+    picture(history, out / "federation.png")
     history.plot(out / "rounds.png")
     print(f"\nsamples of every client  {logs}/client-*.jsonl   (try: heflwr plot {logs}/client-09.jsonl --all)")
     print(f"every message's cost     {history_file}")
     print(f"pictures                 {out / 'federation.png'}, {out / 'rounds.png'}")
     print(f"the whole run took {time.monotonic() - begun:.0f} s")
-    if accuracies[-1] < LEAST_ACCURACY:
-        print(f"accuracy {accuracies[-1]:.3f} is below {LEAST_ACCURACY}", file=sys.stderr)
+    accuracy = history.scores[ROUNDS]["accuracy"]
+    if accuracy < LEAST_ACCURACY:
+        print(f"accuracy {accuracy:.3f} is below {LEAST_ACCURACY}", file=sys.stderr)
         return 1
     return 0
 

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import logging
 import math
+import pickle
 import subprocess
 import sys
 import threading
+import tracemalloc
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pytest
 from made_history import BEGAN, FULL, made_history
 
+from heflwr.flower.cost import NAMES
 from heflwr.flower.entry import ERROR, LOST, Entry
-from heflwr.flower.history.ledger import History
+from heflwr.flower.history.ledger import History, Overhead
 
 
 def entry(node: int = 1, round: int = 1, kind: str = "train", **cost: float) -> Entry:
     return Entry(node, str(node), round, kind, sent=BEGAN, received=BEGAN + 1, cost=cost)
+
+
+class Counting(Mapping[str, float]):
+    """Numbers that count how often somebody looks."""
+
+    def __init__(self, numbers: Mapping[str, float]) -> None:
+        self.numbers = numbers
+        self.looks = 0
+
+    def __getitem__(self, name: str) -> float:
+        self.looks += 1
+        return self.numbers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
 
 def test_entries_come_out_in_the_order_in_which_they_went_in() -> None:
@@ -75,6 +100,108 @@ def test_faults_are_counted_by_part(caplog: pytest.LogCaptureFixture) -> None:
     assert {"sink": 2, "report": 1, "probe": 1} == history.faults
     assert "probe: Unspeakable" == history.last_fault
     assert ["sink", "report", "probe"] == [record.getMessage().split()[0] for record in caplog.records]
+
+
+def test_a_failure_that_says_too_much_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    """An error may quote a whole message from a client: the history and the log keep 300 letters, and where it was."""
+    history = History()
+    try:
+        raise ValueError("x" * 100_000)
+    except ValueError as error:
+        history.fault("report", error)
+    history.fault("sink", "y" * 100_000)
+    assert len("sink: ") + 300 == len(history.last_fault)
+    assert [None, None] == [record.exc_info for record in caplog.records]
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "x" * 200 in first
+    assert "x" * 301 not in first
+    assert "test_a_failure_that_says_too_much_is_cut" in first
+    assert len(second) < 400
+
+
+def test_a_history_can_be_pickled_and_copied() -> None:
+    """With all that it knows, without those who listen; the copy goes on by itself."""
+    history = made_history(3, 2)
+    history.add(FULL)
+    history.note(1, accuracy=0.5)
+    history.overhead = Overhead(9.0, 5.0, 3.0, 1.0, 0.1)
+    history.fault("sink", "disk full")
+    history.bad_lines = 2
+    history.listen(lambda _: pytest.fail("the listener came along"))
+    for twin in (pickle.loads(pickle.dumps(history)), copy.deepcopy(history)):
+        assert history.entries == twin.entries
+        assert (history.summary(), history.bad_lines) == (twin.summary(), twin.bad_lines)
+        twin.add(entry())
+        twin.note(2, accuracy=0.6)
+        assert len(history.entries) + 1 == len(twin.entries)
+        assert {1: {"accuracy": 0.5}} == history.scores
+
+
+class TestSize:
+    def test_a_message_takes_less_than_a_kilobyte(self) -> None:
+        """Names and texts are kept once, as often as they come anew from a network."""
+        history = History()
+
+        def add(number: int) -> None:
+            cost = {name: number + place / 7 for place, name in enumerate(NAMES[:25])}
+            metrics = {"num-examples": 100.0 + number, "train_loss": number / 3}
+            history.add(
+                Entry(
+                    node=10**18 + number % 50,
+                    name=f"partition {number % 50}",
+                    round=1 + number // 50,
+                    kind="train",
+                    sent=BEGAN + number,
+                    received=BEGAN + number + 0.5,
+                    bytes_sent=50_000 + number,
+                    bytes_received=60_000 + number,
+                    started=BEGAN + number + 0.1,
+                    cost=cost,
+                    metrics=metrics,
+                    host=f"host-{number % 2}",
+                    sources={"network": "tcp", "energy": f"rapl{number % 2}"},
+                    notes=(f"no gpu on {number % 2}",),
+                )
+            )
+
+        for number in range(200):
+            add(number)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for number in range(200, 2200):
+                add(number)
+            gc.collect()
+            taken = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert taken / 2000 < 1024
+
+    def test_what_is_kept_is_what_came(self) -> None:
+        """Numbers that a float cannot hold, mappings of one's own, no two entries alike: all equal, all in order."""
+        odd = [
+            replace(FULL, metrics={"huge": 2**60 + 1, "loss": 1.0}),
+            replace(FULL, cost={"seconds": 10**400}),
+            replace(FULL, cost=Counting({"seconds": 1.0})),
+            replace(FULL, notes=("a", "a")),
+            replace(FULL, metrics={}),
+            *(replace(FULL, name=f"n{number}", metrics={f"m{number}": 1.0}) for number in range(10_050)),
+        ]
+        history = History()
+        for one in odd:
+            history.add(one)
+        assert tuple(odd) == history.entries
+        assert [list(one.cost) for one in odd] == [list(one.cost) for one in history.entries]
+        assert repr(dict(FULL.cost)).replace("123456789", "123456789.0") == repr(history.entries[-1].cost)
+
+    def test_a_mapping_that_its_owner_changes_later_is_kept_as_it_was(self) -> None:
+        """The history has its own copy of the numbers."""
+        cost = {"seconds": 1.0}
+        history = History()
+        history.add(replace(FULL, cost=cost))
+        cost["seconds"] = 5.0
+        assert {"seconds": 1.0} == history.entries[0].cost
 
 
 def test_threads_add_without_losing_a_message() -> None:
@@ -213,6 +340,41 @@ class TestRank:
             History().rank("cost")
         with pytest.raises(ValueError, match="last must be >= 1"):
             History().rank("cpu", last=last)
+
+    @pytest.mark.parametrize("last", [None, 5])
+    @pytest.mark.parametrize("metric", ["cpu", "energy"])
+    def test_asked_in_every_round_it_looks_at_each_message_once(self, metric: str, last: int | None) -> None:
+        """Also where nobody ever measures what is asked for; and the answers are those of a history asked once."""
+        history = History()
+        costs = []
+        for number in range(1, 41):
+            for node in range(10):
+                costs.append(Counting({"cpu_seconds": float((node * 7 + number * 3) % 11)}))
+                history.add(replace(entry(node, number), cost=costs[-1]))
+            asked = history.rank(metric, last=last)
+        once = History()
+        for one in history.entries:
+            once.add(one)
+        assert max(cost.looks for cost in costs) == 1
+        assert once.rank(metric, last=last) == asked
+        assert once.rank(metric, last=last, nodes=[3, 4]) == [one for one in asked if one[0] in (3, 4)]
+
+    @pytest.mark.timeout(30)
+    def test_nodes_may_come_from_the_history_itself(self) -> None:
+        """A generator that asks the history for each node is no deadlock."""
+        history = History()
+        history.add(entry(1, seconds=1.0))
+        nodes = (node for node in (1, 2) if len(history.entries) >= node)
+        assert [(1, 1.0)] == history.rank("seconds", nodes=nodes)
+
+    def test_many_different_questions_are_all_answered(self) -> None:
+        """More than are remembered, in turn, and each again after all the others."""
+        history = History()
+        for number in range(1, 31):
+            history.add(entry(1, number, seconds=float(number)))
+            for last in range(1, 31):
+                latest = range(max(1, number - last + 1), number + 1)
+                assert [(1, sum(latest) / len(latest))] == history.rank("seconds", last=last)
 
     def test_an_empty_history_ranks_the_nodes_it_is_given(self) -> None:
         """In their order: a strategy may ask before the first round."""

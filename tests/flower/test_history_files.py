@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import math
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from made_history import BEGAN, FULL, made_history
 from waiting import wait_for
 
+from heflwr.flower.cost import NAMES
 from heflwr.flower.entry import Entry
 from heflwr.flower.history.ledger import History, Overhead
 from heflwr.flower.history.stream import HistoryFile
@@ -101,6 +103,40 @@ def test_a_loaded_history_goes_on(tmp_path: Path) -> None:
     history.note(9, accuracy=0.9)
     assert before + 1 == len(history.entries)
     assert 0.9 == history.scores[9]["accuracy"]
+
+
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''=1", "'", "'a", "a=1", "", "=")
+
+
+def test_a_table_holds_nothing_that_a_spreadsheet_would_run(tmp_path: Path) -> None:
+    """Texts from clients that begin like a formula have an apostrophe before them in the file, and not when loaded."""
+    path = tmp_path / "history.csv"
+    history = History()
+    for text in FORMULAS:
+        history.add(replace(FULL, name=text, kind=text, error=text, host=text, metrics={text: -1.5}, notes=(text,)))
+    history.save(path)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    numbers = {"node", "round", "sent", "received", "started", *NAMES}
+    for row in rows:
+        for name, cell in row.items():
+            assert cell is not None, f"no {name}: the line was torn"
+            if name not in numbers and not name.startswith("metric."):
+                assert not cell.startswith(("=", "+", "-", "@", "\t", "\r")), f"{name}: {cell!r}"
+            assert not name.startswith(("=", "+", "-", "@"))
+    assert "'=1+1" == rows[0]["name"]
+    assert "a=1" == rows[FORMULAS.index("a=1")]["name"]
+    assert history.entries == History.load(path).entries
+
+
+@given(text=st.text(alphabet="'=+-@\t\r\n a", max_size=5))
+def test_any_text_survives_a_table(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whatever apostrophes and signs it begins with."""
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    history = History()
+    history.add(replace(FULL, name=text, error=text))
+    history.save(path)
+    assert history.entries == History.load(path).entries
 
 
 json_numbers = st.floats() | st.integers(-(2**53), 2**53)

@@ -108,6 +108,104 @@ def test_a_single_message_of_any_sort_can_be_drawn(entry: Entry, tmp_path: Path)
     assert "Calls, by round" in words(history, tmp_path)
 
 
+IMPOSSIBLE = (1e308, -1e308, -2e9, 1e19, math.inf, -math.inf, math.nan)
+GOOD = Entry(9, "9", 1, "evaluate", BEGAN, BEGAN + 1, metrics={"accuracy": 0.5})
+CALL = replace(GOOD, started=BEGAN, cost={"seconds": 1.0})
+ALL_COSTS = made_history(1, 1).entries[0].cost
+
+
+@pytest.mark.parametrize(
+    ("without", "spoilt", "left_out"),
+    [
+        (GOOD, [replace(GOOD, cost=dict.fromkeys(ALL_COSTS, value)) for value in IMPOSSIBLE], "28 impossible numbers"),
+        (
+            replace(GOOD, metrics={}),
+            [replace(GOOD, metrics={"accuracy": value}) for value in IMPOSSIBLE],
+            "7 impossible numbers",
+        ),
+        (GOOD, [replace(GOOD, metrics={"accuracy": 0.5, "num-examples": value}) for value in IMPOSSIBLE], ""),
+        (CALL, [replace(CALL, started=value) for value in IMPOSSIBLE], ""),
+        (replace(GOOD, sent=math.nan), [replace(GOOD, sent=value) for value in IMPOSSIBLE], "7 impossible times"),
+        (replace(GOOD, received=None), [replace(GOOD, received=value) for value in IMPOSSIBLE], "7 impossible times"),
+    ],
+    ids=["cost", "accuracy", "examples", "started", "sent", "received"],
+)
+def test_impossible_numbers_leave_the_rest_as_it_was(
+    without: Entry, spoilt: list[Entry], left_out: str, tmp_path: Path
+) -> None:
+    """Whatever clients say, every scale and word is that of a run in which they had not said it, and that is told."""
+    plain, history = made_history(3, 2), made_history(3, 2)
+    for entry in spoilt:
+        plain.add(without)
+        history.add(entry)
+    drawn, expected = words(history, tmp_path), words(plain, tmp_path)
+    assert [word for word in expected if "left out" not in word] == [word for word in drawn if "left out" not in word]
+    told = "".join(word for word in drawn if "left out" in word)
+    assert told.startswith(f"left out: {left_out}") if left_out else not told
+
+
+def test_impossible_rounds_and_scores_are_not_drawn(tmp_path: Path) -> None:
+    """A round before all others or beyond counting, an accuracy that is none: the curve is that of the others."""
+    plain, history = made_history(3, 2), made_history(3, 2)
+    for one in (plain, history):
+        one.note(1, accuracy=0.5)
+        one.note(2, accuracy=0.6)
+    for number in (-5, 10**30):
+        history.note(number, accuracy=0.5)
+    for place, value in enumerate(IMPOSSIBLE):
+        history.note(3 + place, accuracy=value)
+    drawn = [word for word in words(history, tmp_path) if "left out" not in word]
+    assert words(plain, tmp_path) == drawn
+
+
+@pytest.mark.parametrize("value", [0.0, 5e-324, 1e15])
+def test_numbers_at_the_edge_of_the_possible_can_be_drawn(value: float, tmp_path: Path) -> None:
+    """Nothing, next to nothing and thirty million years."""
+    history = made_history(2, 1)
+    history.add(replace(GOOD, started=BEGAN, cost=dict.fromkeys(ALL_COSTS, value), metrics={"accuracy": 5e-324}))
+    history.note(0, accuracy=-100.0)
+    assert "Energy" in words(history, tmp_path)
+
+
+def test_what_was_left_out_is_counted(tmp_path: Path) -> None:
+    """Numbers and times apart, in a line below the title; a plausible run has no such line."""
+    assert not [word for word in words(made_history(2, 1), tmp_path) if "left out" in word]
+    history = made_history(2, 1)
+    history.add(Entry(1, "1", 1, "train", 1e308, -1.0, cost={"energy_joules": -3.0, "cpu_seconds": 1e308}))
+    assert "left out: 2 impossible numbers, 2 impossible times" in words(history, tmp_path)
+
+
+def test_a_run_of_impossible_times_has_an_empty_timeline(tmp_path: Path) -> None:
+    """What it cost is drawn all the same."""
+    history = History()
+    history.add(Entry(1, "1", 1, "train", 1e308, cost={"cpu_seconds": 3.0}))
+    drawn = words(history, tmp_path)
+    assert {"Calls, by round", "CPU time"} <= set(drawn)
+
+
+@pytest.mark.parametrize("ending", ["svg", "png", "pdf"])
+def test_letters_that_cannot_be_drawn_do_not_stop_it(ending: str, tmp_path: Path) -> None:
+    """Halves of pairs, control characters, letters that no font here has: in every place and every format."""
+    history = made_history(2, 1)
+    for node, name in enumerate(("\ud800", "a\x00b\x1b[2J", "_hidden", "9" * 5000, "漢字", "\u202eabc")):
+        metrics = {f"{name}acc": 0.5}
+        history.add(Entry(node, name, 1, name, BEGAN, BEGAN + 1, cost={"seconds": 99.0}, metrics=metrics))
+        history.note(1, **metrics)
+    history.plot(tmp_path / f"run.{ending}")
+    assert (tmp_path / f"run.{ending}").stat().st_size > 1000
+
+
+def test_many_types_of_messages_leave_room_for_the_picture(tmp_path: Path) -> None:
+    """Six are named, the rest counted."""
+    history = History()
+    for number in range(50):
+        history.add(Entry(1, "1", 1, f"query.k{number}", BEGAN, BEGAN + 1))
+    drawn = words(history, tmp_path)
+    assert "query.k5" in drawn
+    assert "44 more" in drawn
+    assert "query.k6" not in drawn
+
+
 def test_nothing_to_draw_and_no_place_to_draw_it_are_told(tmp_path: Path) -> None:
     """An empty history, and a format that matplotlib does not know."""
     with pytest.raises(ValueError, match="no messages"):
@@ -135,7 +233,7 @@ class TestClocks:
             (500.0, 3.0, (7.0, 10.0)),
             (8.0, 3.0, (7.0, 10.0)),
             (2.0, 30.0, (0.0, 10.0)),
-            (2.0, -1.0, (2.0, 2.0)),
+            (1e308, 3.0, (7.0, 10.0)),
         ],
     )
     def test_a_call_lies_between_sending_and_receiving(
@@ -144,6 +242,12 @@ class TestClocks:
         """A client's clock that is ahead or behind moves its call no further than that."""
         entry = Entry(1, "1", 1, "train", sent=0.0, received=10.0, started=started, cost={"seconds": seconds})
         assert [call] == [bar.call for bar in bars([entry])]
+
+    def test_a_call_of_impossible_length_is_none(self) -> None:
+        """Less than nothing, and longer than the world is old: nobody knows when it was."""
+        for seconds in (-1.0, 1e308):
+            entry = Entry(1, "1", 1, "train", sent=0.0, received=10.0, started=2.0, cost={"seconds": seconds})
+            assert [None] == [bar.call for bar in bars([entry])]
 
     def test_a_server_whose_clock_went_back_waited_for_nothing(self) -> None:
         """Received before sent: all of it at once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -186,6 +187,12 @@ class TestAccuracy:
         found = self.accuracy(*calls, noted={1: {"accuracy": 0.5}, 2: {"accuracy": 0.4}})
         assert (1, 0.0, None) == (found["best_round"], found["gained_points"], found["cpu_seconds_per_point"])
 
+    @pytest.mark.parametrize("value", [1e308, -1e308, 101.0])
+    def test_a_client_cannot_spoil_the_mean_with_what_is_no_accuracy(self, value: float) -> None:
+        """Neither a share nor percent: the mean is that of the others."""
+        replies = [reply(node, 1, "evaluate", {"accuracy": told}) for node, told in ((1, 0.5), (2, value))]
+        assert {1: 50.0} == self.accuracy(*replies)["percent_per_round"]
+
     def test_values_that_are_no_numbers_are_left_out(self) -> None:
         """A diverged model says NaN."""
         found = self.accuracy(noted={1: {"accuracy": 0.5}, 2: {"accuracy": math.nan}, 3: {"accuracy": math.inf}})
@@ -214,6 +221,50 @@ def test_nothing_in_a_history_makes_it_fail(entries: tuple[Entry, ...]) -> None:
     json.dumps(found)
     for value in (found["wall_seconds"], found["cpu_seconds"], found["energy_joules"]):
         assert value is None or value >= 0
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, -1.0, 1e19, math.inf, math.nan])
+def test_costs_that_cannot_be_count_as_not_measured(value: float) -> None:
+    """Sums, peaks and the slowest node are those of the others, and ranks too."""
+    columns = ("seconds", "cpu_seconds", "energy_joules", "memory_peak_bytes")
+    good = reply(1, 1, **dict.fromkeys(columns, 2.0))
+    history = history_of(good, reply(2, 1, **dict.fromkeys(columns, value)))
+    found = history.summary()
+    names = ("call_seconds", "cpu_seconds", "energy_joules", "memory_peak_bytes", "slowest_name", "straggler_ratio")
+    assert (2.0, 2.0, 2.0, 2.0, "n1", 1.0) == tuple(found[name] for name in names)
+    assert [(2, None), (1, 2.0)] == history.rank("cpu")
+
+
+def test_memory_may_shrink() -> None:
+    """A change is the one cost that may be below 0."""
+    assert [(1, -5.0)] == history_of(reply(1, 1, memory_delta_bytes=-5.0)).rank("memory_delta_bytes")
+
+
+def test_quotients_stay_finite() -> None:
+    """A tiny median, a tiny gain: what cannot be written as a number is None."""
+    history = history_of(
+        *(reply(node, 1, seconds=5e-324 if node < 3 else 1e15, cpu_seconds=1e15) for node in (1, 2, 3))
+    )
+    history.note(0, accuracy=0.0)
+    history.note(1, accuracy=5e-324)
+    found = history.summary()
+    assert (None, None) == (found["straggler_ratio"], found["accuracy"]["cpu_seconds_per_point"])
+
+
+def test_rounds_cost_no_more_than_their_messages() -> None:
+    """So many messages in fifty times as many rounds take about as long to sum up, with an accuracy for each."""
+
+    def seconds(rounds: int) -> float:
+        history = History()
+        for number in range(20_000):
+            history.add(reply(number % 10, 1 + number * rounds // 20_000, cpu_seconds=1.0, energy_joules=2.0))
+        for number in range(rounds):
+            history.note(1 + number, accuracy=1 - 1 / (number + 1))
+        begun = time.process_time()
+        assert rounds == len(history.summary()["accuracy"]["percent_per_round"])
+        return time.process_time() - begun
+
+    assert seconds(5000) < 6 * seconds(100)
 
 
 numbers = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**20), 10**20)

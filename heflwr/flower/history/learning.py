@@ -16,6 +16,12 @@ KINDS = ("evaluate", "train")
 _NAME = "accuracy"
 _ENDINGS = ("acc", "accuracy")
 
+_LARGEST_PERCENT = 100.0
+"""What is beyond, or below its negative, is no accuracy: a mean must not be spoilt by a client that says so."""
+
+_LAST_ROUND = 2**53
+"""What is beyond, or below 0, is no number of a round."""
+
 WEIGHTS = ("num-examples", "num_examples")
 """What Flower's strategies weigh by, and what its legacy clients call it."""
 
@@ -55,7 +61,8 @@ def accuracy_of(entries: Sequence[Entry], scores: Mapping[int, Mapping[str, floa
 
     The metric is the one named "accuracy", else the first whose name ends with "acc" or "accuracy". Where the server
     noted such a metric, its rounds are what counts; else the replies of `KINDS`, a round's mean weighted by
-    num-examples (all alike where one reply has none). Values up to 1 are taken for shares and become percent.
+    num-examples (all alike where one reply has none). Values up to 1 are taken for shares and become percent; those
+    that are neither are left out.
 
     Args:
         entries: Messages; those that belong to no round are left out.
@@ -81,13 +88,30 @@ def _accuracy_in(source: str, told: Sequence[tuple[int, Mapping[str, float], flo
     rounds: dict[int, list[tuple[float, float]]] = {}
     for number, metrics, weight in told:
         value = metrics.get(metric)
-        if isinstance(value, (int, float)) and math.isfinite(value):
+        if not 0 <= number <= _LAST_ROUND:
+            continue
+        if value is not None and _is_possible(value):
             rounds.setdefault(number, []).append((value, weight))
     means = {number: weighted_mean(rounds[number]) for number in sorted(rounds)}
     if not means:
         return None
     scale = 100.0 if max(map(abs, means.values())) <= 1 else 1.0
     return Accuracy(metric, source, {number: scale * mean for number, mean in means.items()})
+
+
+def impossible(entries: Iterable[Entry], scores: Mapping[int, Mapping[str, float]]) -> int:
+    """Return how many values of metrics that are called an accuracy can be none."""
+    told = (*scores.values(), *(entry.metrics for entry in entries if entry.metrics))
+    return sum(
+        not _is_possible(value)
+        for metrics in told
+        for name, value in metrics.items()
+        if name.lower().endswith(_ENDINGS)
+    )
+
+
+def _is_possible(value: object) -> bool:
+    return isinstance(value, (int, float)) and -_LARGEST_PERCENT <= value <= _LARGEST_PERCENT
 
 
 def _metric(names: Iterable[str]) -> str | None:

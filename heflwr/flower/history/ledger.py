@@ -6,19 +6,28 @@ import logging
 import operator
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heflwr.flower.entry import Entry
-from heflwr.flower.history import files, picture, ranking, summary, tables
+from heflwr.flower.history import files, picture, summary, tables
+from heflwr.flower.history.compact import Compactor
 from heflwr.flower.history.contents import Contents
+from heflwr.flower.history.ranking import Rankings
 
 if TYPE_CHECKING:
     import pandas
 
 _logger = logging.getLogger("heflwr.flower")
+
+FAULT_LENGTH = 300
+"""How much is kept of what a failure said: it may quote what came over a network."""
+
+_FAULT_FRAMES = 20
+"""How much of its traceback is logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,8 @@ class Overhead:
 class History:
     """Every message of a run with its cost, safe to use from any thread while the run goes on.
 
+    It can be pickled and copied, without those who listen.
+
     Attributes:
         overhead: What the run cost besides the clients' calls.
         bad_lines: Lines that load() left out: torn by a crash, or not ours.
@@ -58,6 +69,8 @@ class History:
         self.bad_lines = 0
         self._lock = threading.Lock()
         self._entries: list[Entry] = []
+        self._compactor = Compactor()
+        self._rankings = Rankings(self._entries)
         self._scores: dict[int, dict[str, float]] = {}
         self._listeners: list[Callable[[Entry], object]] = []
         self._faults: dict[str, int] = {}
@@ -90,7 +103,7 @@ class History:
     def add(self, entry: Entry) -> None:
         """Take one more message in, and tell those who listen. Does not raise what they raise."""
         with self._lock:
-            self._entries.append(entry)
+            self._entries.append(self._compactor.compact(entry))
             listeners = tuple(self._listeners)
         for callback in listeners:
             try:
@@ -132,13 +145,14 @@ class History:
             what = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         except Exception:  # an exception that cannot even say what it is
             what = type(error).__name__
+        what = what[:FAULT_LENGTH]
         with self._lock:
             is_first = part not in self._faults
             self._faults[part] = self._faults.get(part, 0) + 1
             self._last_fault = f"{part}: {what}"
         if is_first:
-            cause = error if isinstance(error, BaseException) else None
-            _logger.warning("%s failed, the run goes on: %s", part, what, exc_info=cause)
+            frames = traceback.format_tb(error.__traceback__, _FAULT_FRAMES) if isinstance(error, BaseException) else []
+            _logger.warning("%s failed, the run goes on: %s", part, "\n".join([what, *frames]).rstrip())
 
     def records(self) -> list[dict[str, Any]]:
         """Return a flat mapping a message (see `Entry.record`)."""
@@ -156,6 +170,7 @@ class History:
         """Return what the run cost, in plain numbers; None where nobody measured it. Never raises.
 
         Returns:
+            (Costs below 0 and beyond `summary.LARGEST` count as not measured.)
             rounds, nodes: How many there were.
             messages, reports, errors, lost: Messages; replies with a report; errors; those without an answer.
             wall_seconds: From the first message sent to the last reply received.
@@ -188,7 +203,8 @@ class History:
         """Return nodes with the mean of what a call cost them, cheapest first.
 
         Nodes that were never measured come before all others, with None, those first that were asked least often: so a
-        strategy that takes the first of the list gets to know every node.
+        strategy that takes the first of the list gets to know every node. What one call has reckoned the next one with
+        the same arguments goes on with: asked in every round, all calls together look at each message once.
 
         Args:
             metric: A column (see `cost.COLUMNS`), or a word for one: "energy" (energy_joules), "cpu" (cpu_seconds),
@@ -200,7 +216,9 @@ class History:
         Raises:
             ValueError: An unknown metric, or a `last` below 1.
         """
-        return ranking.rank(self.entries, metric, kind=kind, last=last, nodes=nodes)
+        chosen = None if nodes is None else list(nodes)  # may ask this history while it goes on
+        with self._lock:
+            return self._rankings.rank(metric, kind=kind, last=last, nodes=chosen)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the history to a file, whole or not at all; one of that name is replaced.
@@ -231,13 +249,17 @@ class History:
         """
         contents = files.load(path)
         history = cls()
-        history._entries = contents.entries
-        history._scores = contents.scores
-        known = {field.name for field in fields(Overhead)}
-        history.overhead = Overhead(**{name: value for name, value in contents.overhead.items() if name in known})
-        history._faults, history._last_fault = contents.faults, contents.last_fault
-        history.bad_lines = contents.bad_lines
+        history._take(contents)
         return history
+
+    def _take(self, contents: Contents) -> None:
+        """Become the history that this came from."""
+        self._entries += map(self._compactor.compact, contents.entries)
+        self._scores = contents.scores
+        known = {field.name for field in fields(Overhead)}
+        self.overhead = Overhead(**{name: value for name, value in contents.overhead.items() if name in known})
+        self._faults, self._last_fault = contents.faults, contents.last_fault
+        self.bad_lines = contents.bad_lines
 
     def contents(self) -> Contents:
         """Return all that a file keeps, as it stands now."""
@@ -248,7 +270,17 @@ class History:
             asdict(overhead) if overhead != Overhead() else {},
             self.faults,
             self.last_fault,
+            self.bad_lines,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle keeps."""
+        return {"contents": self.contents()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what a pickle kept."""
+        self.__init__()  # type: ignore[misc]
+        self._take(state["contents"])
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the run: who computed when, and what it took of CPU, memory and energy; accuracy against cost.

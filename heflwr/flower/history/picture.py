@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 import os
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from heflwr.flower.entry import ERROR, LOST, Entry
 from heflwr.flower.history import timeline
-from heflwr.flower.history.learning import Accuracy, accuracy_of
-from heflwr.flower.history.summary import finite, names_of, spent_by_round, summarize
+from heflwr.flower.history.learning import Accuracy, accuracy_of, impossible
+from heflwr.flower.history.summary import is_moment, is_possible, measured, names_of, spent_by_round, summarize
 from heflwr.flower.history.timeline import Bar
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ MOST_ROWS = 40
 
 _MOST_SHADES = 10
 """Rounds beyond this share a shade: more could not be told apart."""
+
+_MOST_KINDS = 6
+"""In the legend; a run has two or three."""
 
 _MOST_ROUND_NAMES = 16
 _MOST_NAME_LETTERS = 18
@@ -108,7 +114,7 @@ def draw(entries: Sequence[Entry], scores: Mapping[int, Mapping[str, float]], im
         ValueError: matplotlib does not know the format, or there is nothing to draw.
     """
     drawn = timeline.bars(entries)
-    if not drawn:
+    if not entries:
         raise ValueError("the history has no messages, so there is nothing to draw")
     try:
         from matplotlib.figure import Figure
@@ -120,7 +126,7 @@ def draw(entries: Sequence[Entry], scores: Mapping[int, Mapping[str, float]], im
     nodes = timeline.slowest(entries, MOST_ROWS)
     if len(names) <= MOST_ROWS:
         nodes = sorted(names, key=lambda node: _natural(names[node]))
-    columns = [column for column in COLUMNS if any(finite(entry.cost, column.name) is not None for entry in entries)]
+    columns = [column for column in COLUMNS if any(measured(entry, column.name) is not None for entry in entries)]
     accuracy = accuracy_of(entries, scores)
 
     rows_inches = max(_LEAST_ROWS_INCHES, len(nodes) * _ROW_INCHES[len(nodes) <= MOST_ROWS // 2])
@@ -151,7 +157,9 @@ def draw(entries: Sequence[Entry], scores: Mapping[int, Mapping[str, float]], im
         axes.set_axisbelow(True)
     figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), fontsize=8.5, frameon=False)
     figure.suptitle(_title(entries, scores), fontsize=10.5, x=0.008, ha="left")
-    figure.savefig(image, dpi=_DOTS_PER_INCH)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # a name in letters that the font lacks
+        figure.savefig(image, dpi=_DOTS_PER_INCH)
 
 
 def _draw_timeline(axes: Axes, drawn: Sequence[Bar], rows: Mapping[int, int]) -> list[Any]:
@@ -159,8 +167,8 @@ def _draw_timeline(axes: Axes, drawn: Sequence[Bar], rows: Mapping[int, int]) ->
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    origin = min(bar.sent for bar in drawn)
-    size, unit = _unit(max(bar.received for bar in drawn) - origin, "s")
+    origin = min((bar.sent for bar in drawn), default=0.0)
+    size, unit = _unit(max((bar.received for bar in drawn), default=0.0) - origin, "s")
 
     def at(moment: float) -> float:
         return (moment - origin) / size
@@ -170,7 +178,7 @@ def _draw_timeline(axes: Axes, drawn: Sequence[Bar], rows: Mapping[int, int]) ->
     for place, (number, (begun, ended)) in enumerate(rounds.items()):
         axes.axvspan(at(begun), at(ended), color="black", alpha=0.07 if place % 2 else 0.025, linewidth=0)
         if number in named:
-            words = f"round {number}" if place == 0 and len(rounds) < _MOST_ROUND_NAMES else f"{number}"
+            words = f"round {number}" if place == 0 and len(rounds) < _MOST_ROUND_NAMES else _text(str(number))
             middle = at((begun + ended) / 2)
             axes.text(middle, -0.62, words, ha="center", va="bottom", fontsize=7.5, color="dimgrey")
     kinds = dict.fromkeys(bar.entry.kind for bar in drawn)
@@ -190,7 +198,10 @@ def _draw_timeline(axes: Axes, drawn: Sequence[Bar], rows: Mapping[int, int]) ->
         color=_QUIET_COLOUR,
         linewidth=0.8,
     )
-    handles: list[Any] = [Patch(color=_colour(kind), label=_text(kind)) for kind in kinds]
+    named_kinds = [(_colour(kind), _text(kind)) for kind in itertools.islice(kinds, _MOST_KINDS)]
+    if len(kinds) > _MOST_KINDS:
+        named_kinds.append((_OTHER_COLOUR, f"{len(kinds) - _MOST_KINDS} more"))
+    handles: list[Any] = [Patch(color=colour, label=_in_legend(label)) for colour, label in named_kinds]
     handles.append(Line2D([], [], color=_QUIET_COLOUR, linewidth=0.8, label="sent, not begun"))
     for status, marker, label in ((ERROR, "x", "error"), (LOST, "v", "no answer")):
         wrong = [bar for bar in shown if bar.entry.status == status]
@@ -216,7 +227,7 @@ def _draw_column(axes: Axes, column: Column, entries: Sequence[Entry], nodes: Se
     shades = max(shade_of.values()) + 1 if column.is_sum else 1
     stacks: dict[int, list[float]] = {}
     for entry in entries:
-        if (value := finite(entry.cost, column.name)) is not None:
+        if (value := measured(entry, column.name)) is not None:
             stack = stacks.setdefault(entry.node, [0.0] * shades)
             if column.is_sum:
                 stack[shade_of[entry.round]] += value
@@ -243,10 +254,9 @@ def _draw_accuracy(axes: Axes, accuracy: Accuracy, entries: Sequence[Entry]) -> 
     spent: dict[int, float] = {}
     for column, words, unit in _COSTS:
         if by_round := spent_by_round(entries, column):
-            spent = {
-                number: sum(value for one, value in by_round.items() if 0 < one <= number)
-                for number in accuracy.percent
-            }
+            numbers = [number for number in by_round if number > 0]
+            sums = [0.0, *itertools.accumulate(by_round[number] for number in numbers)]
+            spent = {number: sums[bisect.bisect_right(numbers, number)] for number in accuracy.percent}
             size, called = _unit(max(spent.values()), unit)
             axes.set_xlabel(f"{words} of all calls so far, {called}")
             break
@@ -294,7 +304,20 @@ def _title(entries: Sequence[Entry], scores: Mapping[int, Mapping[str, float]]) 
         parts.append(f"slowest node {_text(run['slowest_name'])}: {run['straggler_ratio']:.2g} times the median")
     if wrong := run["errors"] + run["lost"]:
         parts.append(f"messages without a result: {wrong}")
-    return "   |   ".join(parts)
+    return "   |   ".join(parts) + _note(entries, scores)
+
+
+def _note(entries: Sequence[Entry], scores: Mapping[int, Mapping[str, float]]) -> str:
+    """Return a line about what is not in the picture because it cannot be, "" where there is nothing."""
+    costs = ("seconds", *(column.name for column in COLUMNS))
+    numbers = impossible(entries, scores) + sum(
+        not is_possible(name, entry.cost[name]) for entry in entries for name in costs if name in entry.cost
+    )
+    moments = sum(
+        not is_moment(moment) for entry in entries for moment in (entry.sent, entry.received) if moment is not None
+    )
+    parts = [f"{count} impossible {what}" for count, what in ((numbers, "numbers"), (moments, "times")) if count]
+    return f"\nleft out: {', '.join(parts)}" if parts else ""
 
 
 def _unit(top: float, unit: str) -> tuple[float, str]:
@@ -307,12 +330,18 @@ def _colour(kind: str) -> str:
 
 
 def _text(name: str) -> str:
-    """Return a name that comes from elsewhere as matplotlib can show it: short, one line, no formula."""
-    line = " ".join(name.split())
+    """Return a name that comes from elsewhere as matplotlib can show it: short, one line, printable, no formula."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(name.split()))
     short = line if len(line) <= _MOST_NAME_LETTERS else f"...{line[3 - _MOST_NAME_LETTERS :]}"
     return short.replace("$", r"\$")
 
 
+def _in_legend(label: str) -> str:
+    """Return a label that matplotlib does not leave out, as it does with those that begin with an underscore."""
+    return f" {label}" if label.startswith("_") else label
+
+
 def _natural(name: str) -> tuple[bool, int, str]:
     """Order names that are numbers as numbers, before all others."""
-    return (False, int(name), "") if name.isdecimal() else (True, 0, name)
+    is_number = name.isdecimal() and len(name) <= _MOST_NAME_LETTERS
+    return (False, int(name), "") if is_number else (True, 0, name)

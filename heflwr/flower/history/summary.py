@@ -14,6 +14,16 @@ _COUNTS = {ERROR: "errors", LOST: "lost"}
 _SUMS = {"seconds": "call_seconds", "cpu_seconds": "cpu_seconds", "energy_joules": "energy_joules"}
 """Columns that are added up, and what their sum is called."""
 
+LARGEST = 1e15
+"""No call costs more of anything: a petabyte, or thirty million years. Files and other programs may say what they like,
+and sums stay finite."""
+
+LAST_MOMENT = 1e11
+"""Unix time, seconds, in the year 5138: what is later, or before 1970, is no time of a message."""
+
+_SIGNED = ("memory_delta_bytes",)
+"""Columns that may be below 0."""
+
 
 def summarize(entries: Sequence[Entry], scores: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
     """Return a run's totals, its rounds and its nodes. Never raises, whatever the entries hold."""
@@ -54,21 +64,32 @@ def spent_by_round(entries: Sequence[Entry], column: str) -> dict[int, float]:
     """Return the sum of a column by round, in rising order; rounds in which nobody measured it are not there."""
     spent: dict[int, float] = {}
     for entry in entries:
-        if (value := finite(entry.cost, column)) is not None:
+        if (value := measured(entry, column)) is not None:
             spent[entry.round] = spent.get(entry.round, 0.0) + value
     return dict(sorted(spent.items()))
 
 
-def finite(numbers: Mapping[str, float], name: str) -> float | None:
-    """Return a number that can be reckoned with, else None."""
-    value = numbers.get(name)
-    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+def measured(entry: Entry, column: str) -> float | None:
+    """Return what a call cost, None where that was not measured or cannot be: nothing that sums could not bear."""
+    value = entry.cost.get(column)
+    return value if value is not None and is_possible(column, value) else None
+
+
+def is_possible(column: str, value: object) -> bool:
+    """Tell whether a call can have cost that."""
+    return isinstance(value, (int, float)) and (-LARGEST if column in _SIGNED else 0) <= value <= LARGEST
+
+
+def is_moment(moment: float | None) -> bool:
+    """Tell whether this can be the time of a message, Unix seconds."""
+    return moment is not None and 0 <= moment <= LAST_MOMENT
 
 
 def straggler_ratio(seconds: Collection[float]) -> float | None:
     """Return how many times the median the longest of these durations is, None where that means nothing."""
     median = statistics.median(seconds) if seconds else 0.0
-    return max(seconds) / median if median > 0 else None
+    ratio = max(seconds) / median if median > 0 else math.inf
+    return ratio if math.isfinite(ratio) else None
 
 
 class _Tally:
@@ -90,14 +111,14 @@ class _Tally:
             self.counts[_COUNTS[entry.status]] += 1
         self.sent += entry.bytes_sent
         self.received += entry.bytes_received
-        if math.isfinite(entry.sent):
+        if is_moment(entry.sent):
             self.begun = min(self.begun, entry.sent)
-        if entry.received is not None and math.isfinite(entry.received):
+        if entry.received is not None and is_moment(entry.received):
             self.ended = max(self.ended, entry.received)
         for column in _SUMS:
-            if (value := finite(entry.cost, column)) is not None:
+            if (value := measured(entry, column)) is not None:
                 self.sums[column] = self.sums.get(column, 0.0) + value
-        if (peak := finite(entry.cost, "memory_peak_bytes")) is not None:
+        if (peak := measured(entry, "memory_peak_bytes")) is not None:
             self.peak = peak if self.peak is None else max(self.peak, peak)
 
     def record(self) -> dict[str, Any]:
@@ -125,7 +146,7 @@ class _Round:
 
     def take(self, entry: Entry) -> None:
         self.tally.take(entry)
-        if (seconds := finite(entry.cost, "seconds")) is not None:
+        if (seconds := measured(entry, "seconds")) is not None:
             kind = self.kinds.setdefault(entry.kind, {})
             kind[entry.node] = kind.get(entry.node, 0.0) + seconds
 
@@ -150,18 +171,18 @@ def _accuracy(entries: Sequence[Entry], scores: Mapping[int, Mapping[str, float]
     found = accuracy_of(entries, scores)
     if found is None:
         return None
-    gained = found.gained_points
+    first, best, gained = found.first_round, found.best_round, found.gained_points
     a_point: dict[str, float | None] = {}
     for column in ("cpu_seconds", "energy_joules"):
-        by_round = spent_by_round(entries, column).items()
-        spent = [value for number, value in by_round if found.first_round < number <= found.best_round]
-        a_point[f"{column}_per_point"] = sum(spent) / gained if spent and gained > 0 else None
+        spent = [value for number, value in spent_by_round(entries, column).items() if first < number <= best]
+        price = sum(spent) / gained if spent and gained > 0 else math.inf
+        a_point[f"{column}_per_point"] = price if math.isfinite(price) else None
     return {
         "metric": found.metric,
         "source": found.source,
-        "first_percent": found.percent[found.first_round],
-        "best_percent": found.percent[found.best_round],
-        "best_round": found.best_round,
+        "first_percent": found.percent[first],
+        "best_percent": found.percent[best],
+        "best_round": best,
         "gained_points": gained,
         **a_point,
         "percent_per_round": dict(found.percent),

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -30,6 +31,10 @@ _TEXTS = ("name", "kind", "status", "error", "host")
 _NESTED = ("sources", "notes")
 _NOT_FLOATS = {*_WHOLE, *_TEXTS, "in_simulation", *_NESTED}
 _TIMES = ("sent", "received", "started")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+"""Begins a text that a spreadsheet would take for a formula: clients choose names and errors. An apostrophe before it
+keeps it a text; one that begins with an apostrophe and such a sign gets one more, so that only ours is taken off."""
+
 _READ_AS_NUMBERS = {*_TIMES, *NAMES}
 _LARGEST_SIGNED = 2**63 - 1
 
@@ -70,15 +75,21 @@ def to_pandas(entries: Sequence[Entry]) -> pandas.DataFrame:
 
 
 def write_csv(contents: Contents, file: TextIO) -> None:
-    """Write the messages and the names of the columns; lists and mappings are JSON in their cell."""
+    """Write the messages and the names of the columns; lists and mappings are JSON in their cell.
+
+    A text that begins like a formula is written with an apostrophe before it.
+    """
     table = _with_texts(columns(contents.entries))
-    writer = csv.writer(file, lineterminator="\n")
+    table |= {name: [f"'{text}" if _FORMULA.match(text) else text for text in table[name]] for name in _TEXTS}
+    writer = csv.writer(
+        file, lineterminator="\r\n"
+    )  # the writer quotes a lone \r only where it belongs to a line's end
     writer.writerow(table)
     writer.writerows(zip(*table.values(), strict=True))
 
 
 def read_csv(file: TextIO) -> Contents:
-    """Read messages. Raises ValueError where the first line is not that of a history."""
+    """Read what write_csv() wrote. Raises ValueError where the first line is not that of a history."""
     rows = csv.reader(file)
     names = next(rows, [])
     if tuple(names[: len(FIRST_COLUMNS)]) != FIRST_COLUMNS:
@@ -90,6 +101,7 @@ def read_csv(file: TextIO) -> Contents:
             row = dict(zip(names, cells, strict=True))
             for name in _WHOLE:
                 row[name] = int(row[name])  # type: ignore[assignment]
+            row |= {name: row[name][1:] for name in _TEXTS if row[name].startswith("'") and _FORMULA.match(row[name])}
             row["in_simulation"] = {"True": True, "False": False}[row["in_simulation"]]  # type: ignore[assignment]
             contents.entries.append(_entry_of(row))
         except StopIteration:

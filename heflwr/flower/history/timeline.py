@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from heflwr.flower.entry import Entry
-from heflwr.flower.history.summary import finite
+from heflwr.flower.history.summary import is_moment, measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class Bar:
 
 
 def bars(entries: Iterable[Entry]) -> list[Bar]:
-    """Return a bar a message, in their order; messages without a finite time of sending are left out.
+    """Return a bar a message, in their order; messages without a possible time of sending are left out.
 
     A client's clock need not agree with the server's: a call that seems to lie outside the time between sending and
     receiving is moved into it, as little as possible, and cut where it is longer.
     """
-    return [_bar(entry) for entry in entries if math.isfinite(entry.sent)]
+    return [_bar(entry) for entry in entries if is_moment(entry.sent)]
 
 
 def spans(drawn: Iterable[Bar]) -> dict[int, tuple[float, float]]:
@@ -50,18 +50,17 @@ def slowest(entries: Sequence[Entry], limit: int) -> list[int]:
     """Return the ids of the nodes with the most seconds in calls, the slowest first, at most so many."""
     seconds: dict[int, float] = {}
     for entry in entries:
-        seconds[entry.node] = seconds.get(entry.node, 0.0) + (finite(entry.cost, "seconds") or 0.0)
+        seconds[entry.node] = seconds.get(entry.node, 0.0) + (measured(entry, "seconds") or 0.0)
     return sorted(seconds, key=lambda node: -seconds[node])[:limit]
 
 
 def _bar(entry: Entry) -> Bar:
     sent = entry.sent
     received = entry.received
-    if received is None or not math.isfinite(received) or received < sent:
+    if received is None or not is_moment(received) or received < sent:
         received = sent
-    seconds = finite(entry.cost, "seconds")
+    seconds = measured(entry, "seconds")
     if entry.started is None or not math.isfinite(entry.started) or seconds is None:
         return Bar(entry, sent, None, received)
-    seconds = max(0.0, seconds)
     begun = max(sent, min(entry.started, received - seconds))
     return Bar(entry, sent, (begun, min(begun + seconds, received)), received)
