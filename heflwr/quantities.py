@@ -6,6 +6,8 @@ and lines of a terminal, which have fewer characters for each.
 
 from __future__ import annotations
 
+import math
+
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB")
 _JOULES = ("J", "kJ", "MJ", "GJ")
 
@@ -50,10 +52,12 @@ def mebibytes(value: float) -> str:
 
 
 def clock(value: float) -> str:
-    """Return seconds as h:mm:ss."""
-    minutes, second = divmod(int(value), 60)
+    """Return seconds as h:mm:ss; "inf" and "nan" where there is no such number."""
+    if not math.isfinite(value):
+        return str(value)
+    minutes, second = divmod(int(abs(value)), 60)
     hour, minute = divmod(minutes, 60)
-    return f"{hour}:{minute:02}:{second:02}"
+    return f"{'-' if value <= -1 else ''}{hour}:{minute:02}:{second:02}"
 
 
 def seconds(value: float) -> str:
@@ -91,7 +95,7 @@ def _digits(number: float, name: str) -> str:
         return f"{number:.0f}"
     if name == "s":
         return f"{number:.3f}" if abs(number) < 10 else f"{number:.2f}"
-    if not name and number == int(number):
+    if not name and number % 1 == 0:
         return f"{number:.0f}"
     if name == "%" and abs(number) < 1:  # a small program's share of a large machine is not nothing
         return f"{number:.3f}"

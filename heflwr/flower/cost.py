@@ -84,6 +84,18 @@ COLUMNS: tuple[Metric, ...] = (
 
 NAMES = tuple(column.name for column in COLUMNS)
 
+LARGEST = 1e15
+"""No call costs more of anything: a petabyte, or thirty million years. Clients and files may say what they like, and
+sums stay finite."""
+
+_SIGNED = ("memory_delta_bytes",)
+"""Columns that may be below 0."""
+
+
+def is_possible(column: str, value: object) -> bool:
+    """Tell whether a call can have cost that."""
+    return isinstance(value, (int, float)) and (-LARGEST if column in _SIGNED else 0) <= value <= LARGEST
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

@@ -24,16 +24,17 @@ class Entry:
         round: 1, 2, ...; 0 where the server did not say (see `MonitoredGrid`).
         kind: Message type: "train", "evaluate", "query", or with an action, "train.warm_up".
         sent: Unix time at which the server handed the message over, by the server's clock, seconds.
-        received: Likewise when it had the reply; None while there is none.
+        received: Likewise when it had the reply, as if nobody had set that clock meanwhile; None while there is none.
         status: OK, ERROR or LOST.
         error: Flower's reason where the status is ERROR.
         bytes_sent: Records of the message, as the server sent them.
         bytes_received: Records of the reply, the report left out.
-        started: Unix time at which the call began by the client's clock; None without a report.
+        started: Unix time at which the call began by the client's clock; None without a report, or where that clock
+            was never set.
         cost: What the client measured, by the names of `cost.COLUMNS`; empty when it sent no report.
-        metrics: Numbers of the reply's MetricRecords by name, lists left out.
+        metrics: Numbers of the reply's MetricRecords by name, lists left out; the first 200.
         host: The client's machine, where it told.
-        in_simulation: The call ran in a worker of Flower's simulation.
+        in_simulation: The call ran in a worker of Flower's simulation, on the server's own machine.
         sources: Where the client's numbers come from, by group.
         notes: What the client could not measure, or what was wrong with its report.
     """
@@ -63,7 +64,7 @@ class Entry:
 
     @property
     def round_trip_seconds(self) -> float | None:
-        """Time from sending to the reply, by the server's clock: until its whole batch was in."""
+        """Time from sending to the reply, >= 0, by a clock of the server's that nobody sets."""
         return None if self.received is None else self.received - self.sent
 
     def record(self) -> dict[str, Any]:

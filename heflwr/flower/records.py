@@ -13,7 +13,7 @@ from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from heflwr.flower.cost import NAMES, Report
+from heflwr.flower.cost import NAMES, Report, is_possible
 
 RECORD = "heflwr.report"
 """Name of our record on a reply."""
@@ -22,37 +22,62 @@ FORMAT = 1
 """Of the record. Columns may be added at the end under the same number; a reader takes those that it knows."""
 
 ABOUT_LENGTH = 2048
-"""Longest text that a report may carry; one that we write is far shorter."""
+"""Longest text that is read, in characters; one that we write is far shorter."""
 
+ABOUT_BYTES = 600
+"""Longest text that is written: with the numbers, the record of the next versions included, less than 1 KiB."""
+
+NAME_BYTES = 64
+"""Of a host or a node, as JSON writes it: what Linux allows for a host's name."""
+
+SOURCE_BYTES = 48
 NOTES = 4
 NOTE_LENGTH = 100
-"""How much a report says of what it could not measure: a reply must stay small."""
+"""How much a report says of its sources and of what it could not measure: a reply must stay small."""
+
+STARTED_RANGE = (1_577_836_800.0, 4_102_444_800.0)
+"""Unix time, the years 2020 to 2100: a clock that says otherwise was never set."""
 
 
 class MalformedReport(ValueError):
-    """A record with our name that is not a report of ours."""
+    """A record with our name that is not a report of ours; the text quotes nothing of any length."""
 
 
 def encode(report: Report) -> ConfigRecord:
-    """Return the record: some 300 bytes of numbers and as much text."""
+    """Return the record: some 300 bytes of numbers and at most `ABOUT_BYTES` of text, whatever the report says."""
+    sources = {group: _cut(source, SOURCE_BYTES) for group, source in report.sources.items()}
+    notes: list[str] = []
     about = {
-        "host": report.host[:NOTE_LENGTH],
-        "name": report.name[:NOTE_LENGTH],
+        "host": name(report.host),
+        "name": name(report.name),
         "pid": report.pid,
         "started": report.started,
         "in_simulation": report.in_simulation,
-        "sources": {group: source[:NOTE_LENGTH] for group, source in report.sources.items()},
-        "notes": [note[:NOTE_LENGTH] for note in report.notes[:NOTES]],
+        "sources": sources,
+        "notes": notes,
     }
-    values = [float(report.cost.get(name, math.nan)) for name in NAMES]
-    return ConfigRecord({"format": FORMAT, "values": values, "about": json.dumps(about)})
+    while sources and len(_json(about)) > ABOUT_BYTES:
+        sources.popitem()
+    told = report.notes[:NOTES]
+    for place, note in enumerate(told):
+        room = (ABOUT_BYTES - len(_json(about))) // (len(told) - place) - len(',""')
+        notes.append(_cut(note, room))
+    values = [report.cost.get(name, math.nan) for name in NAMES]
+    finite = [float(value) if math.isfinite(value) else math.nan for value in values]
+    return ConfigRecord({"format": FORMAT, "values": finite, "about": _json(about).decode()})
 
 
 def decode(record: ConfigRecord) -> Report:
-    """Return the report that a record carries. Raises MalformedReport where it carries none."""
+    """Return the report that a record carries, numbers that cannot be left out and noted.
+
+    Raises:
+        MalformedReport: It carries none.
+    """
     version, values, about = record.get("format"), record.get("values"), record.get("about")
+    if type(version) is not int:
+        raise MalformedReport(f"its format is a {type(version).__name__}, this heflwr reads {FORMAT}")
     if version != FORMAT:
-        raise MalformedReport(f"a report of format {version!r}, this heflwr reads {FORMAT}")
+        raise MalformedReport(f"a report of format {version}, this heflwr reads {FORMAT}")
     if not isinstance(values, list):
         raise MalformedReport("its values are not a list")
     if not isinstance(about, str) or len(about) > ABOUT_LENGTH:
@@ -61,30 +86,62 @@ def decode(record: ConfigRecord) -> Report:
         told = json.loads(about)
         if not isinstance(told, dict):
             raise TypeError(f"a {type(told).__name__} in place of an object")
+        cost = {name: _number(value) for name, value in zip(NAMES, values, strict=False) if value == value}
+        impossible = [name for name, value in cost.items() if not is_possible(name, value)]
+        notes = [_text(note) for note in list(told["notes"])[:NOTES]]
+        if impossible:
+            notes.append(_printable(f"impossible numbers were left out: {', '.join(impossible)}"))
+        started = _number(told["started"])
         return Report(
-            cost={name: _number(value) for name, value in zip(NAMES, values, strict=False) if value == value},
-            started=_number(told["started"]),
+            cost={name: value for name, value in cost.items() if name not in impossible},
+            started=started if STARTED_RANGE[0] <= started <= STARTED_RANGE[1] else 0.0,
             host=_text(told["host"]),
             name=_text(told["name"]),
             pid=int(_number(told["pid"])),
             in_simulation=told["in_simulation"] is True,
             sources={_text(group): _text(source) for group, source in dict(told["sources"]).items()},
-            notes=tuple(_text(note) for note in list(told["notes"])[:NOTES]),
+            notes=tuple(notes),
         )
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise MalformedReport(f"its text is no description of a call: {type(error).__name__}: {error}") from error
 
 
+def name(text: str) -> str:
+    """Return the name of a host or a node as a report carries it: printable, at most `NAME_BYTES` long."""
+    return _cut(text, NAME_BYTES)
+
+
 def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise TypeError(f"{value!r} in place of a number")
+    if type(value) not in (int, float):
+        raise TypeError(f"a {type(value).__name__} in place of a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{value} in place of a number")
     return float(value)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} in place of a text")
-    return value[:NOTE_LENGTH]
+        raise TypeError(f"a {type(value).__name__} in place of a text")
+    return _printable(value)
+
+
+def _printable(text: str) -> str:
+    """Return the beginning of a text, a blank for a blank or a new line, "?" for what no terminal or file may get."""
+    return "".join(
+        letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in text[:NOTE_LENGTH]
+    )
+
+
+def _cut(text: str, room: int) -> str:
+    """Return as much of the beginning as takes no more than `room` bytes in JSON, its quotes left out."""
+    text = _printable(text)
+    while text and len(_json(text)) - len('""') > room:
+        text = text[:-1]
+    return text
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def attach(reply: Message, report: Report) -> None:
@@ -122,7 +179,8 @@ def _bytes(record: Mapping[str, Any]) -> int:
     total = 0
     for name, value in record.items():
         values = value if isinstance(value, list) else [value]
-        total += len(name) + sum(
-            len(v) if isinstance(v, (str, bytes)) else 1 if isinstance(v, bool) else 8 for v in values
-        )
+        if not values or not isinstance(values[0], (str, bytes)):  # Flower's lists are of one kind
+            total += len(name) + len(values) * (1 if values and isinstance(values[0], bool) else 8)
+        else:
+            total += len(name) + sum(map(len, values))
     return total

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import logging
+import math
 import os
 import pty
 import re
@@ -14,15 +15,16 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyte
 import pytest
 from waiting import wait_for
 
+from heflwr import quantities
 from heflwr.flower import Entry, History
 from heflwr.flower.entry import ERROR, LOST
 from heflwr.flower.server.console import Console
@@ -191,6 +193,67 @@ def test_a_thousand_nodes_are_twenty_rows_and_four_drawings_a_second() -> None:
     assert [f"n{node}" for node in range(999, 980, -1)] == [row.split()[0] for row in rows[1:]]
     assert "… and 980 more" == lines[title + 22]
     assert "3000 messages   CPU 1:15:21" == lines[title + 23]
+
+
+BAD_NUMBERS = (1e308, -1e308, float("inf"), float("nan"), -5.0)
+
+
+@pytest.mark.usefixtures("live")
+def test_no_number_ends_the_table() -> None:
+    """Sums beyond floats, infinity, none at all: they are shown as such, and the drawing goes on."""
+    terminal = Terminal()
+    history = History()
+    with terminal.stream() as stream:
+        console = Console(stream=stream)
+        console.open(history)
+        for node, number in enumerate(BAD_NUMBERS * 2):
+            names = ("cpu_seconds", "cpu_usage", "memory_peak_bytes", "energy_joules")
+            console.entry(call(node, seconds=number, **dict.fromkeys(names, number)))
+            drawn(terminal, 1)
+        console.close()
+    assert {} == history.faults
+    assert "CPU nan" in "".join(terminal.lines())
+
+
+@pytest.mark.parametrize("value", BAD_NUMBERS)
+@pytest.mark.parametrize("word", [quantities.clock, quantities.seconds, quantities.size, quantities.joules])
+def test_every_number_has_a_word(word: Callable[[float], str], value: float) -> None:
+    """Infinity and NaN by their names."""
+    text = word(value)
+    assert value == value or "nan" in text
+    assert math.isfinite(value) or str(value) in text
+
+
+def test_a_count_has_a_word() -> None:
+    """Also one that is none; time before zero has a sign."""
+    assert ["inf", "nan", "3", "2.5"] == [quantities.quantity(value, "count") for value in (math.inf, math.nan, 3, 2.5)]
+    assert ["-0:01:05", "0:00:00", "27:46:40"] == [quantities.clock(value) for value in (-65.2, -0.5, 100_000)]
+
+
+@pytest.mark.usefixtures("live")
+def test_a_drawing_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted, and the table comes back."""
+    from heflwr.flower.server import console as module
+    from heflwr.flower.server.screen import Screen
+
+    plain = Screen.lines
+    failures = iter([ZeroDivisionError("on purpose")] * 2)
+
+    def lines(self: Screen, *arguments: Any) -> list[str]:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(Screen, "lines", lines)
+    monkeypatch.setattr(module, "FAILED_SECONDS", 0.1)
+    terminal = Terminal()
+    history = History()
+    with terminal.stream() as stream:
+        console = Console(stream=stream)
+        console.open(history)
+        drawn(terminal, 1)
+        console.close()
+    assert {"Console": 2} == history.faults
 
 
 @pytest.mark.usefixtures("live")

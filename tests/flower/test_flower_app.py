@@ -426,14 +426,14 @@ def test_an_array_record_is_weighed_by_its_data() -> None:
 
 
 def test_calls_that_overlap_say_so_and_bill_no_idle_time() -> None:
-    """A call that begins while another computes waited for nobody: only who finds the process at rest looks back."""
-    app, begun = ClientApp(), threading.Event()
+    """A call that begins while another is on waited for nobody: only who finds the process at rest looks back."""
+    app, begun, may_end = ClientApp(), threading.Event(), threading.Event()
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
         if message.content["config"]["long"]:
             begun.set()
-            burn(0.4)
+            may_end.wait(10)
         return Message(RecordDict({"m": MetricRecord({"n": 1})}), reply_to=message)
 
     grid = MonitoredGrid(LocalGrid(monitored(app), 1))
@@ -445,6 +445,7 @@ def test_calls_that_overlap_say_so_and_bill_no_idle_time() -> None:
     thread.start()
     assert begun.wait(10)
     send(False)
+    may_end.set()
     thread.join()
     send(False)
     grid.close()
@@ -452,4 +453,4 @@ def test_calls_that_overlap_say_so_and_bill_no_idle_time() -> None:
     assert "idle_seconds" not in during.cost
     assert [1, 1, 0] == [entry.cost["overlapping"] for entry in (during, long, after)]
     assert any("shares its numbers with 1 other" in note for note in during.notes)
-    assert 0 <= after.cost["idle_seconds"] < long.cost["seconds"]
+    assert after.cost["idle_seconds"] >= 0

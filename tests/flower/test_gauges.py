@@ -232,12 +232,24 @@ def test_what_clients_call_themselves_does_no_harm() -> None:
 def test_a_node_has_one_name_and_a_name_one_series() -> None:
     """A client that changes its name goes on under the first; two of one name, as after a restart, are one series."""
     with serving() as gauges:
-        for node, name in ((1, "a"), (1, "b"), (2, "a")):
-            gauges.entry(call(node, name=name, cost={"seconds": 1.0, "power_watts": float(node)}))
+        for round_number, (node, name) in enumerate(((1, "a"), (1, "b"), (2, "a")), 1):
+            gauges.entry(call(node, round_number, name=name, cost={"seconds": 1.0, "power_watts": float(node)}))
         found = scrape(gauges)
     assert 3 == found[series("heflwr_client_call_seconds_total", node="a", kind="train")]
     assert 2 == found[series("heflwr_client_power_watts", node="a")]
     assert {"a"} == {dict(key[1])["node"] for key in found if key[0].startswith("heflwr_client_")}
+
+
+def test_two_live_nodes_of_one_name_are_two() -> None:
+    """The later one is shown under its id, also where it was taken for the first one come back."""
+    with serving() as gauges:
+        for node, number in ((1, 1), (2, 1), (1, 2), (2, 2), (3, 3), (1, 4), (3, 5)):
+            gauges.entry(call(node, number, name="a", cost={"seconds": 1.0}))
+        found = scrape(gauges)
+    seconds = {
+        dict(labels)["node"]: value for (name, labels), value in found.items() if name.endswith("call_seconds_total")
+    }
+    assert {"a": 4, "2": 2, "3": 1} == seconds  # the first call of 3 was taken for one of 1
 
 
 def test_there_is_an_end_to_the_series() -> None:

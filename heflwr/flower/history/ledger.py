@@ -170,7 +170,7 @@ class History:
         """Return what the run cost, in plain numbers; None where nobody measured it. Never raises.
 
         Returns:
-            (Costs below 0 and beyond `summary.LARGEST` count as not measured.)
+            (Costs below 0 and beyond `cost.LARGEST` count as not measured.)
             rounds, nodes: How many there were.
             messages, reports, errors, lost: Messages; replies with a report; errors; those without an answer.
             wall_seconds: From the first message sent to the last reply received.

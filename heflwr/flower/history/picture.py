@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from heflwr.flower.cost import is_possible
 from heflwr.flower.entry import ERROR, LOST, Entry
 from heflwr.flower.history import timeline
 from heflwr.flower.history.learning import Accuracy, accuracy_of, impossible
-from heflwr.flower.history.summary import is_moment, is_possible, measured, names_of, spent_by_round, summarize
+from heflwr.flower.history.summary import is_moment, measured, names_of, spent_by_round, summarize
 from heflwr.flower.history.timeline import Bar
 
 if TYPE_CHECKING:

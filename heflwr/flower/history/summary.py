@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from heflwr.flower.cost import is_possible
 from heflwr.flower.entry import ERROR, LOST, Entry
 from heflwr.flower.history.learning import accuracy_of
 
@@ -14,15 +15,8 @@ _COUNTS = {ERROR: "errors", LOST: "lost"}
 _SUMS = {"seconds": "call_seconds", "cpu_seconds": "cpu_seconds", "energy_joules": "energy_joules"}
 """Columns that are added up, and what their sum is called."""
 
-LARGEST = 1e15
-"""No call costs more of anything: a petabyte, or thirty million years. Files and other programs may say what they like,
-and sums stay finite."""
-
 LAST_MOMENT = 1e11
 """Unix time, seconds, in the year 5138: what is later, or before 1970, is no time of a message."""
-
-_SIGNED = ("memory_delta_bytes",)
-"""Columns that may be below 0."""
 
 
 def summarize(entries: Sequence[Entry], scores: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
@@ -73,11 +67,6 @@ def measured(entry: Entry, column: str) -> float | None:
     """Return what a call cost, None where that was not measured or cannot be: nothing that sums could not bear."""
     value = entry.cost.get(column)
     return value if value is not None and is_possible(column, value) else None
-
-
-def is_possible(column: str, value: object) -> bool:
-    """Tell whether a call can have cost that."""
-    return isinstance(value, (int, float)) and (-LARGEST if column in _SIGNED else 0) <= value <= LARGEST
 
 
 def is_moment(moment: float | None) -> bool:

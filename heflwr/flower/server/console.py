@@ -29,6 +29,9 @@ CLOCK_SECONDS = 1.0
 COST_SHARE = 0.05
 """Of one core, the most that drawing may take: a slow drawing makes the next one wait longer."""
 
+FAILED_SECONDS = 5.0
+"""After a drawing that failed, to the next: each is counted as a fault."""
+
 WITHOUT_RICH = "a line a batch of messages; for a live table: pip install 'heflwr[console]'"
 
 
@@ -138,13 +141,14 @@ class _Live:
             begun = time.monotonic()
             if not (self.is_old or self._pinned.is_covered() or begun - drawn_at >= CLOCK_SECONDS):
                 continue
+            drawn_at = begun
             try:
                 self._draw()
-            except Exception as error:  # a picture of the run must not cost the run; without one it goes on
+            except Exception as error:  # a picture of the run must not cost the run; the next one may succeed
                 self._history.fault("Console", error)
-                return
-            drawn_at = begun
-            pause = (time.monotonic() - begun) / COST_SHARE
+                pause = FAILED_SECONDS
+            else:
+                pause = (time.monotonic() - begun) / COST_SHARE
 
     def _draw(self) -> None:
         self.is_old = False

@@ -52,7 +52,8 @@ class Families:
         self._nodes: set[int] = set()
         self._left_out: set[int] = set()
         self._names: dict[int, str] = {}  # by node, what its series are labelled with
-        self._series: set[str] = set()  # those names; a node that came back under a new id goes on with the old ones
+        self._owners: dict[str, int] = {}  # by such a name, the node that goes on with its series
+        self._told: dict[int, tuple[str, int]] = {}  # by node, the kind and round of its latest report
         self._kinds: set[str] = set()
         self._messages: dict[Labels, float] = {}
         self._values: dict[str, dict[Labels, float]] = {exported.name: {} for _, exported in _EXPORTED}
@@ -138,15 +139,28 @@ class Families:
         return kind
 
     def _name(self, entry: Entry) -> str | None:
-        """Return the first name that a node told: it cannot have more series by changing it. None for one too many."""
-        if entry.node not in self._names:
+        """Return the first name that a node told, or its id where another node has that name; None for one too many.
+
+        It cannot have more series by changing its name. A node that came back under a new id, as after a restart, goes
+        on with the old series; but two that report of the same kind and round, or by turns, are two.
+        """
+        node, told = entry.node, (entry.kind, entry.round)
+        name = self._names.get(node)
+        if name is None:
             name = _text(entry.name)
-            if name not in self._series and len(self._series) >= NODES_MOST:
-                self._left_out.add(entry.node)
+            owner = self._owners.get(name)
+            if owner is not None and self._told[owner] == told:
+                name = str(node)
+            if name not in self._owners and len(self._owners) >= NODES_MOST:
+                self._left_out.add(node)
                 return None
-            self._series.add(name)
-            self._names[entry.node] = name
-        return self._names[entry.node]
+            self._names[node] = name
+        elif (other := self._owners[name]) != node:  # it had been taken for gone
+            self._names[other] = str(other)
+            self._owners[str(other)] = other
+        self._owners[name] = node
+        self._told[node] = told
+        return name
 
     def _add(self, entry: Entry, name: str, kind: str) -> None:
         for column, exported in _EXPORTED:

@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 import time
+import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Context, Message
 from flwr.serverapp import Grid, ServerApp
 
-from heflwr.flower import records
-from heflwr.flower.cost import Report
-from heflwr.flower.entry import ERROR, LOST, OK, Entry
-from heflwr.flower.history.ledger import History, Overhead
-from heflwr.flower.server.sinks import HistorySink, PerNode
-from heflwr.monitor import Monitor
+from heflwr.flower.history.ledger import History
+from heflwr.flower.server.books import Books, Sent
+from heflwr.flower.server.sinks import HistorySink, as_history_sinks
 from heflwr.monitor.sinks import Sink
-
-ROUND_KEYS = ("server-round", "server_round", "round", "current_round")
-"""Where strategies and users put the round into a message's configuration; the first is Flower's own."""
-
-OWN_INTERVAL_SECONDS = 1.0
-"""Between samples of the server's own process and its children."""
 
 PULL_SECONDS = 3.0
 """Between two looks for replies, as Flower's own grids have it where they do not say."""
-
-LEGACY_METRICS = ("fitres.metrics", "evaluateres.metrics")
-"""ConfigRecords in which Flower carries the metrics of a NumPyClient."""
-
-WORKERS_SHARE = {
-    "cpu_seconds": "clients_cpu_seconds",
-    "startup_cpu_seconds": "startup_cpu_seconds",
-    "idle_cpu_seconds": "idle_cpu_seconds",
-}
-"""What clients in a simulation's workers report of themselves, and what it is called as a share of the whole run."""
-
-ERROR_LENGTH = 300
-"""How much of a client's error an entry keeps."""
-
-
-@dataclass(slots=True)
-class _Sent:
-    """A message on its way."""
-
-    metadata: Any  # Flower writes the message's id into it when it is pushed
-    round: int
-    time: float
-    bytes: int
 
 
 class MonitoredGrid(Grid):
@@ -57,6 +24,8 @@ class MonitoredGrid(Grid):
 
     Replies come out of it as the clients' code made them: the report is taken off before a strategy sees it. The round
     is what the message's configuration says, else Flower's group id, else how often messages of that type were sent.
+    Close it, or use it in a `with` block; one that nobody holds any more is closed a moment later, and all are at the
+    interpreter's exit.
 
     Attributes:
         history: What became of every message.
@@ -68,7 +37,7 @@ class MonitoredGrid(Grid):
         Args:
             grid: The one that a ServerApp's main function gets.
             sinks: Where the history goes while it grows: `HistoryFile`, `Console`, `Gauges` of this package, or any
-                sink of a monitor (each node is a run of its own there, each reply a sample).
+                sink of a monitor but `PrometheusSink` (each node is a run of its own there, each reply a sample).
             history: Goes on with this one; default a new one.
 
         Raises:
@@ -76,26 +45,11 @@ class MonitoredGrid(Grid):
             MonitorError, OSError: A sink that cannot be opened.
         """
         self.history = history if history is not None else History()
+        self._books = Books(self.history, as_history_sinks(sinks))
+        self._closer = weakref.finalize(self, self._books.close_soon)
+        self._closer.atexit = False  # the books know of the exit themselves, and want to be closed before it goes on
         self._grid = grid
-        self._lock = threading.Lock()
-        self._on_the_way: dict[str, _Sent] = {}
-        self._batches: dict[str, int] = {}
-        self._names: dict[int, str] = {}
         self._is_flowers_own = type(grid).send_and_receive.__module__.startswith("flwr.")
-        self._is_closed = False
-        self._begun = time.monotonic()
-        self._in_workers = dict.fromkeys(WORKERS_SHARE.values(), 0.0)
-        self._sinks: list[HistorySink] = []
-        try:
-            for sink in as_history_sinks(sinks):
-                sink.open(self.history)
-                self._sinks.append(sink)
-        except BaseException:
-            self.close()
-            raise
-        self._monitor = Monitor(runner="thread", interval=OWN_INTERVAL_SECONDS)
-        self._monitor.set_metrics(network=False)
-        self._try("the server's own cost", self._monitor.start)
 
     def set_run(self, *args: Any, **kwargs: Any) -> None:
         self._grid.set_run(*args, **kwargs)
@@ -122,32 +76,35 @@ class MonitoredGrid(Grid):
         return getattr(self._grid, name)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        batch: list[_Sent] = []
-        ids = list(self._grid.push_messages(self._noting(messages, batch)))
-        with self._lock:
-            self._on_the_way |= {sent.metadata.message_id: sent for sent in batch}
-        return ids
+        return self._push(messages)[0]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        before = time.monotonic()
         replies = list(self._grid.pull_messages(message_ids))
         for reply in replies:
-            with self._lock:
-                sent = self._on_the_way.pop(reply.metadata.reply_to_message_id, None)
-            self._receive(reply, sent)
+            self._books.take(reply)
+        self._books.expire(before)
         if replies:
-            self._look_at_own_cost()
+            self._books.look_at_own_cost()
         return replies
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         if not self._is_flowers_own:  # who knows what another one does; its replies come all at once
-            batch: list[_Sent] = []
-            replies = list(self._grid.send_and_receive(self._noting(messages, batch), timeout=timeout))
-            waiting = {sent.metadata.message_id: sent for sent in batch}
+            noted = list(messages)  # Flower's own grid goes over them twice
+            del messages
+            batch = self._books.send(noted)
+            try:
+                replies = list(self._grid.send_and_receive(noted, timeout=timeout))
+            except BaseException:
+                self._books.lose(batch)
+                raise
+            self._books.gone(batch)
             for reply in replies:
-                self._receive(reply, waiting.pop(reply.metadata.reply_to_message_id, None))
+                self._books.take(reply)
         else:  # what Flower documents of it: push, then pull until all are there or the time is up
             begun = time.monotonic()
-            ids = {sent_id for sent_id in self.push_messages(messages) if sent_id}
+            pushed, batch = self._push(messages)
+            ids = {sent_id for sent_id in pushed if sent_id}
             del messages
             replies = []
             while ids and (timeout is None or time.monotonic() < begun + timeout):
@@ -156,26 +113,15 @@ class MonitoredGrid(Grid):
                 ids -= {reply.metadata.reply_to_message_id for reply in found}
                 if ids:
                     time.sleep(getattr(self._grid, "pull_interval", PULL_SECONDS))
-            with self._lock:
-                waiting = {one: self._on_the_way.pop(one) for one in ids if one in self._on_the_way}
-        for sent in waiting.values():
-            self._lose(sent)
-        self._look_at_own_cost()
+        self._books.lose(batch)
+        self._books.expire(time.monotonic())
+        self._books.look_at_own_cost()
         return replies
 
     def close(self) -> None:
         """The run is over: messages without a reply are lost, sinks are closed. Does nothing the second time."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        for sent in self._on_the_way.values():
-            self._lose(sent)
-        self._on_the_way.clear()
-        if hasattr(self, "_monitor"):
-            self._try("the server's own cost", self._monitor.stop)
-            self._look_at_own_cost()
-        for sink in self._sinks:
-            self._try(type(sink).__name__, sink.close)
+        self._closer.detach()
+        self._books.close()
 
     def __enter__(self) -> MonitoredGrid:
         return self
@@ -183,102 +129,27 @@ class MonitoredGrid(Grid):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _try(self, part: str, action: Any, *arguments: Any) -> Any:
-        """Do what must not cost the run anything when it fails."""
+    def _push(self, messages: Iterable[Message]) -> tuple[list[str], list[Sent]]:
+        """Push messages; those that the grid did not take are lost."""
+        self._books.expire(time.monotonic())
+        noted = list(messages)  # Flower's own grid goes over them twice
+        batch = self._books.send(noted)
         try:
-            return action(*arguments)
-        except Exception as error:
-            self.history.fault(part, error)
-            return None
-
-    def _noting(self, messages: Iterable[Message], batch: list[_Sent]) -> list[Message]:
-        """Note messages that are about to go out, and return them; Flower's own grid goes over them twice."""
-        now = time.time()
-        rounds: dict[str, int] = {}
-        noted = list(messages)
-        for message in noted:
-            self._try("sending", self._note, message, now, rounds, batch)
-        for kind, round_number in rounds.items():
-            nodes = sum(sent.metadata.message_type == kind for sent in batch)
-            for sink in self._sinks:
-                self._try(type(sink).__name__, sink.sent, kind, round_number, nodes)
-        return noted
-
-    def _note(self, message: Message, now: float, rounds: dict[str, int], batch: list[_Sent]) -> None:
-        metadata = message.metadata
-        kind = metadata.message_type
-        if kind not in rounds:
-            with self._lock:
-                self._batches[kind] = self._batches.get(kind, 0) + 1
-                rounds[kind] = _round_of(message) or self._batches[kind]
-        batch.append(_Sent(metadata, _round_of(message) or rounds[kind], now, sum(records.sizes(message.content))))
-
-    def _receive(self, reply: Message, sent: _Sent | None) -> None:
-        """Take the report off, whatever it is worth, and note what it says."""
-        report, wrong = None, ""
-        try:
-            record = records.detach(reply)
-            report = None if record is None else records.decode(record)
-        except Exception as error:
-            self.history.fault("report", error)
-            wrong = f"report: {error}"
-        self._try("history", self._add, reply, sent, report, wrong)
-
-    def _add(self, reply: Message, sent: _Sent | None, report: Report | None, wrong: str) -> None:
-        node = reply.metadata.src_node_id
-        if report is not None and report.name:
-            self._names[node] = report.name
-        is_error = reply.has_error()
-        now = time.time()
-        self._tell(
-            Entry(
-                node=node,
-                name=self._names.get(node, str(node)),
-                round=sent.round if sent else 0,
-                kind=reply.metadata.message_type,
-                sent=sent.time if sent else now,
-                received=now,
-                status=ERROR if is_error else OK,
-                error=str(reply.error.reason or reply.error.code)[:ERROR_LENGTH] if is_error else "",
-                bytes_sent=sent.bytes if sent else 0,
-                bytes_received=0 if is_error else sum(records.sizes(reply.content)),
-                started=report.started if report else None,
-                cost=report.cost if report else {},
-                metrics={} if is_error else _metrics(reply.content),
-                host=report.host if report else "",
-                in_simulation=bool(report and report.in_simulation),
-                sources=report.sources if report else {},
-                notes=report.notes if report else (wrong,) if wrong else (),
-            )
-        )
-
-    def _lose(self, sent: _Sent) -> None:
-        node, kind = sent.metadata.dst_node_id, sent.metadata.message_type
-        name = self._names.get(node, str(node))
-        self._tell(Entry(node, name, sent.round, kind, sent.time, status=LOST, bytes_sent=sent.bytes))
-
-    def _tell(self, entry: Entry) -> None:
-        self.history.add(entry)
-        if entry.in_simulation:
-            with self._lock:
-                for column, share in WORKERS_SHARE.items():
-                    self._in_workers[share] += entry.cost.get(column, 0.0)
-        for sink in self._sinks:
-            self._try(type(sink).__name__, sink.entry, entry)
-
-    def _look_at_own_cost(self) -> None:
-        self._try("the server's own cost", self._update_overhead)
-
-    def _update_overhead(self) -> None:
-        seen = self._monitor.describe()
-        if "cpu_seconds" in seen:
-            self.history.overhead = Overhead(
-                seconds=time.monotonic() - self._begun, cpu_seconds=seen["cpu_seconds"].total, **self._in_workers
-            )
+            ids = list(self._grid.push_messages(noted))
+        except BaseException:
+            self._books.lose(batch)
+            raise
+        self._books.gone(batch)
+        if self._is_flowers_own:  # it returns the ids that it wrote into the messages
+            taken = set(ids)
+            self._books.lose([sent for sent in batch if sent.metadata.message_id not in taken])
+        return ids, batch
 
 
 class MonitoredServer(ServerApp):
     """A ServerApp that does what `app` does, on a `MonitoredGrid`.
+
+    It can be pickled where `app` and the sinks can; a copy begins with an empty history.
 
     Attributes:
         app: The wrapped one.
@@ -307,38 +178,9 @@ class MonitoredServer(ServerApp):
         """Register a function with the app itself."""
         return self.app.lifespan()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "history"}
 
-def as_history_sinks(sinks: Iterable[Sink | HistorySink]) -> list[HistorySink]:
-    """Return sinks that take entries. Raises TypeError for what is no sink."""
-    found: list[HistorySink] = []
-    for place, sink in enumerate(sinks):
-        if all(hasattr(sink, part) for part in ("open", "sent", "entry", "close")):
-            found.append(sink)  # type: ignore[arg-type]
-        elif all(hasattr(sink, part) for part in ("open", "write", "close", "facts")):
-            found.append(PerNode(sink))  # type: ignore[arg-type]
-        else:
-            raise TypeError(f"sinks[{place}] is no sink: {sink!r} (see heflwr.flower.server.sinks)")
-    return found
-
-
-def _round_of(message: Message) -> int:
-    """Return the round that a message says it belongs to, 0 where it does not say."""
-    for record in message.content.values():
-        if isinstance(record, ConfigRecord):
-            for key in ROUND_KEYS:
-                value = record.get(key)
-                if type(value) is int and value > 0:
-                    return value
-    group = message.metadata.group_id
-    return int(group) if group.isdecimal() else 0
-
-
-def _metrics(content: RecordDict) -> dict[str, float]:
-    """Return the numbers of a reply's metrics, lists left out; where a name comes twice, with its record's name."""
-    found: dict[str, float] = {}
-    for place, record in content.items():
-        if isinstance(record, MetricRecord) or place in LEGACY_METRICS:
-            for name, value in record.items():
-                if isinstance(value, (int, float)) and not isinstance(value, bool):
-                    found[name if name not in found else f"{place}.{name}"] = float(value)
-    return found
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.history = History()

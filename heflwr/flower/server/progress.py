@@ -12,6 +12,9 @@ from heflwr.flower.history.ledger import History
 
 SUMMED = ("cpu_seconds", "energy_joules")
 
+WAITING_MOST = 1000
+"""Batches with answers missing that are remembered: an app may never ask for some of its replies."""
+
 
 @dataclass(slots=True)
 class Totals:
@@ -70,7 +73,8 @@ class View:
 
     Attributes:
         elapsed: Since the run began, seconds.
-        batch: The latest on its way, else the latest that came back; None before the first.
+        batch: The latest on its way, else the latest that came back; None before the first. One that a later batch of
+            its kind has overtaken is not waited for: its last replies may never be asked for.
         kind: The type of message that took most of the nodes' time so far; "" before the first reply.
         calls: Each node's last call of that kind.
         round: The latest round among them.
@@ -95,7 +99,7 @@ class Progress:
         self._lock = threading.Lock()
         self._begun = time.monotonic()
         self._waiting: list[Batch] = []
-        self._complete: Batch | None = None
+        self._complete: dict[str, Batch] = {}  # by kind, the one of those that came back which was sent last
         self._last: dict[str, dict[int, Entry]] = {}  # by kind and node
         self._seconds: dict[str, float] = {}  # in calls, by kind
         self._totals = Totals()
@@ -104,6 +108,7 @@ class Progress:
     def sent(self, kind: str, round: int, nodes: int) -> None:
         """Messages went out."""
         with self._lock:
+            self._waiting = self._waiting[1 - WAITING_MOST :]
             self._waiting.append(Batch(kind, round, nodes, time.monotonic()))
 
     def take(self, entry: Entry) -> Batch | None:
@@ -128,7 +133,7 @@ class Progress:
             calls = tuple(self._last.get(kind, {}).values())
             return View(
                 elapsed=time.monotonic() - self._begun,
-                batch=self._waiting[-1] if self._waiting else self._complete,
+                batch=self._shown(),
                 kind=kind,
                 calls=calls,
                 round=max((call.round for call in calls), default=0),
@@ -141,10 +146,19 @@ class Progress:
         self._seconds[entry.kind] = self._seconds.get(entry.kind, 0.0) + entry.cost.get("seconds", 0.0)
         self._totals.take(entry)
 
+    def _shown(self) -> Batch | None:
+        for batch in reversed(self._waiting):
+            overtaking = self._complete.get(batch.kind)
+            if overtaking is None or overtaking.begun <= batch.begun:
+                return batch
+        return max(self._complete.values(), key=lambda batch: batch.ended or 0.0, default=None)
+
     def _end(self, batch: Batch) -> Batch:
         batch.ended = time.monotonic()
         self._waiting.remove(batch)
-        self._complete = batch
+        before = self._complete.get(batch.kind)
+        if before is None or before.begun <= batch.begun:
+            self._complete[batch.kind] = batch
         told = _latest(accuracy_of(batch.entries, {}))
         if told is not None and (self._accuracy is None or self._accuracy[0] <= told[0]):
             self._accuracy = told
