@@ -16,10 +16,11 @@ PACKAGES := prometheus iproute2 openssl
 demo: setup
 	$(BIN)/python examples/flower_simulation/run.py --out out/demo
 
-# The monitors' tests measure this machine and have it to themselves; the others mostly wait, for Flower above all.
+# The monitors' tests measure this machine, the logger's hear every line of their process: both have theirs to themselves.
+# The others mostly wait, for Flower above all.
 test: setup programs lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/monitor
-	$(BIN)/python -m pytest tests/monitor
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/monitor --ignore=tests/log
+	$(BIN)/python -m pytest tests/monitor tests/log
 
 test-flower-versions: setup
 	$(BIN)/python tests/flower_versions.py 1.24.0 1.41.0 1.42.0

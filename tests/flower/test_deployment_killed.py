@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from deployed_app import CONFIG, HELD, HELD_PARTITION, KILLED
 from deployment import AGENT, GRACE_SECONDS, START_SECONDS, Deployment, write_app
@@ -44,6 +45,10 @@ class Seen:
         return [[entry for entry in self.entries if entry.node == node] for node in nodes]
 
 
+STEADY_LOOKS = 20
+"""So many looks in a row at the same agents: whoever was only starting one is gone by then."""
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """Kill the held node in its first training; bring it back; have one more join before the second round."""
@@ -58,12 +63,16 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     with Deployment(folder / "flower", nodes=NODES) as deployment:
         run = deployment.run(app, out=str(folder), rounds=ROUNDS, hold=True, newcomers=2)
 
+        looks: list[list[psutil.Process]] = []
+
         def is_held() -> bool:
             assert not run.is_over, deployment.logs()
-            return (folder / HELD).exists() and len(deployment.processes(AGENT)) == NODES
+            looks.append(sorted(deployment.processes(AGENT), key=lambda agent: agent.pid))
+            has_settled = all(look == looks[-1] for look in looks[-STEADY_LOOKS:])  # no starter of one among them
+            return (folder / HELD).exists() and len(looks) > STEADY_LOOKS and has_settled and len(looks[-1]) == NODES
 
         wait_for(is_held, START_SECONDS, "a training to be killed")
-        agents = deployment.processes(AGENT)
+        agents = looks[-1]
         deployment.nodes[HELD_PARTITION].kill()
         deployment.add_node(HELD_PARTITION)
         deployment.add_node(LATE_PARTITION)
