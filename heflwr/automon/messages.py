@@ -1,0 +1,113 @@
+"""What nodes and the coordinator say to each other.
+
+Versions are made of a generation (the full sync whose zone is meant) and a count of lazy syncs since: see `version`.
+A node that has no constraint says version 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heflwr.automon.zones.zone import Floats, ViolationKind, Zone
+
+__all__ = [
+    "COORDINATOR",
+    "Constraint",
+    "Envelope",
+    "Message",
+    "Request",
+    "Slack",
+    "Vector",
+    "Violation",
+    "ViolationKind",
+    "generation",
+    "payload_bytes",
+    "version",
+]
+
+COORDINATOR = -1
+"""The address of the coordinator; nodes are 0, 1, 2, ..."""
+
+LAZY_BITS = 20
+"""Bits of a version that count lazy syncs: a million between two full syncs; the coordinator syncs fully before."""
+
+
+def version(generation: int, lazy_syncs: int = 0) -> int:
+    """The version of the constraints after `lazy_syncs` lazy syncs on top of full sync number `generation`."""
+    return (generation << LAZY_BITS) + lazy_syncs
+
+
+def generation(version: int) -> int:
+    """The number of the full sync that a version goes back to."""
+    return version >> LAZY_BITS
+
+
+@dataclass(frozen=True, eq=False)
+class Violation:
+    """Node to coordinator: my local vector left my zone, here it is."""
+
+    node: int
+    version: int
+    kind: ViolationKind
+    vector: Floats
+
+
+@dataclass(frozen=True)
+class Request:
+    """Coordinator to node: send me your local vector."""
+
+    version: int
+
+
+@dataclass(frozen=True, eq=False)
+class Vector:
+    """Node to coordinator: the local vector that was requested."""
+
+    node: int
+    version: int
+    vector: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Constraint:
+    """Coordinator to node: from now on keep x - slack inside this zone (full sync)."""
+
+    version: int
+    zone: Zone
+    slack: Floats | None
+    """None: this fleet has no slack, check x itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slack:
+    """Coordinator to node: your zone stays, your slack changes (lazy sync)."""
+
+    version: int
+    slack: Floats
+
+
+Message = Violation | Request | Vector | Constraint | Slack
+
+
+@dataclass(frozen=True, eq=False)
+class Envelope:
+    """A message and where it goes: a node's index or `COORDINATOR`."""
+
+    to: int
+    message: Message
+
+
+HEADER_BYTES = 16
+"""Kind, addressee, length and version."""
+
+
+def payload_bytes(message: Message) -> int:
+    """How many bytes a message takes, transport overhead left out: header, a kind, and float64 numbers."""
+    if isinstance(message, Request):
+        return HEADER_BYTES
+    if isinstance(message, Violation):
+        return HEADER_BYTES + 4 + 8 * message.vector.size
+    if isinstance(message, Vector):
+        return HEADER_BYTES + 8 * message.vector.size
+    numbers = message.zone.numbers if isinstance(message, Constraint) else 0
+    return HEADER_BYTES + 8 * (numbers + (0 if message.slack is None else message.slack.size))

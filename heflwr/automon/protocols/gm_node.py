@@ -1,0 +1,119 @@
+"""The node's side of AutoMon: silent while x - slack stays in its zone. NumPy only, no jax."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+from heflwr.automon.messages import (
+    COORDINATOR,
+    Constraint,
+    Envelope,
+    Message,
+    Request,
+    Slack,
+    Vector,
+    Violation,
+    ViolationKind,
+    generation,
+)
+from heflwr.automon.zones.zone import Floats, PointFunction, Unfinished, Zone
+
+
+@dataclass(frozen=True, eq=False)
+class NodeState:
+    """All that a node remembers, a value: arrays, numbers and its constraint."""
+
+    index: int
+    version: int = 0
+    zone: Zone | None = None
+    slack: Floats | None = None
+    vector: Floats | None = None
+    """The latest local vector."""
+    is_reported: bool = True
+    """Whether the coordinator was sent `vector`."""
+
+
+class Node:
+    """One node; `state` can be taken at any time and a node made from it again.
+
+    | event | constraint | what it does |
+    | --- | --- | --- |
+    | update | none, or x - slack outside | Violation |
+    | update | x - slack inside | nothing |
+    | Request | any | Vector, if there is one |
+    | Constraint, newer | any | takes it; Violation if the vector is outside |
+    | Slack, newer, of the zone held | held | the same |
+    | Slack of another zone | any | Violation with version 0: send me the whole constraint |
+    | Constraint or Slack, not newer | any | nothing |
+
+    Args:
+        state: A new node's is `NodeState(index)`.
+        function: f for NumPy and its domain; zones that need no f leave it alone.
+    """
+
+    def __init__(self, state: NodeState, function: PointFunction) -> None:
+        self._function = function
+        self._index = state.index
+        self._version, self._zone, self._slack = state.version, state.zone, state.slack
+        self._vector, self._is_reported = state.vector, state.is_reported
+
+    @property
+    def state(self) -> NodeState:
+        """All that the node remembers."""
+        return NodeState(self._index, self._version, self._zone, self._slack, self._vector, self._is_reported)
+
+    def update(self, x: Floats) -> list[Envelope]:
+        """Takes the new local vector, shape (d,), finite."""
+        x = np.array(x, dtype=np.float64)
+        known = self._vector if self._slack is None else self._slack
+        if x.ndim != 1 or (known is not None and x.shape != known.shape):
+            expected = "(d,)" if known is None else str(known.shape)
+            raise ValueError(f"a local vector must have shape {expected}, got {x.shape}")
+        # The sum of squares is the quick test, in one call; it may overflow, which the slow one tells from NaN.
+        if not (isfinite(x.dot(x)) or np.isfinite(x).all()):
+            raise ValueError(f"a local vector must be finite, got {x}")
+        self._vector, self._is_reported = x, False
+        return self._check()
+
+    def receive(self, message: Message) -> list[Envelope]:
+        """Takes a message from the coordinator; one that is late or not for nodes changes nothing."""
+        if isinstance(message, Request):
+            if self._vector is None:
+                return []
+            self._is_reported = True
+            return [Envelope(COORDINATOR, Vector(self._index, self._version, self._vector))]
+        if isinstance(message, Constraint) and message.version > self._version:
+            zone = message.zone
+            finished = zone.finished(self._function, self._zone) if isinstance(zone, Unfinished) else zone
+            if finished is None:
+                return self._refuse()
+            self._zone = finished
+        elif isinstance(message, Slack) and message.version > self._version:
+            if generation(message.version) != generation(self._version):
+                return self._refuse()
+        else:
+            return []
+        self._version, self._slack = message.version, message.slack
+        # The coordinator may have built on an older vector than it was last sent; without slack only news counts.
+        is_settled = self._vector is None or (self._is_reported and message.slack is None)
+        return [] if is_settled else self._check()
+
+    def _check(self) -> list[Envelope]:
+        assert self._vector is not None
+        if self._zone is None:
+            return self._violation(ViolationKind.SAFE_ZONE)
+        kind = self._zone.violation(self._vector if self._slack is None else self._vector - self._slack)
+        return [] if kind is None else self._violation(kind)
+
+    def _violation(self, kind: ViolationKind) -> list[Envelope]:
+        assert self._vector is not None
+        self._is_reported = True
+        return [Envelope(COORDINATOR, Violation(self._index, self._version, kind, self._vector))]
+
+    def _refuse(self) -> list[Envelope]:
+        """Forgets the constraint, which is not in force any more, and asks for a whole one."""
+        self._version, self._zone, self._slack = 0, None, None
+        return [] if self._vector is None else self._violation(ViolationKind.SAFE_ZONE)

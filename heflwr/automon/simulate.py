@@ -1,0 +1,189 @@
+"""A whole fleet in one process: data in, report out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heflwr.automon.messages import Constraint, Message, Violation, payload_bytes
+from heflwr.automon.protocols.gm import Coordinator
+from heflwr.automon.protocols.gm_fleet import GmFleet
+from heflwr.automon.report import Report
+from heflwr.automon.tuning import tuned_radius
+
+if TYPE_CHECKING:
+    from heflwr.automon.function import Function
+    from heflwr.automon.protocols.machine import CoordinatorMachine, Fleet
+    from heflwr.automon.zones.zone import Floats
+
+Assemble = Callable[..., "tuple[CoordinatorMachine, Fleet]"]
+"""(function, nodes, error_bound, *, tuning_data, seed, **options) -> a coordinator and its fleet."""
+
+
+def assemble_gm(
+    function: Function,
+    nodes: int,
+    error_bound: float,
+    *,
+    tuning_data: Floats | None = None,
+    seed: int = 0,
+    radius: float | str | None = None,
+    **options: Any,
+) -> tuple[CoordinatorMachine, Fleet]:
+    """AutoMon's protocol; `radius="tuned"` runs its Algorithm 2 on `tuning_data` first."""
+    if isinstance(radius, str):
+        if radius != "tuned":
+            raise ValueError(f"radius must be a number, None or 'tuned', got {radius!r}")
+        radius = None if function.is_constant_hessian else _tune(function, error_bound, tuning_data, seed, options)
+    coordinator = Coordinator(function, nodes, error_bound, radius=radius, seed=seed, **options)
+    return coordinator, GmFleet(function, nodes)
+
+
+PROTOCOLS: dict[str, Assemble] = {"gm": assemble_gm}
+"""The protocols that `simulate` knows by name."""
+
+VIOLATION_KINDS = ("safe_zone", "neighbourhood", "faulty")
+MESSAGE_KINDS = ("violation", "request", "vector", "constraint", "slack")
+
+
+def simulate(
+    function: Function,
+    data: Floats,
+    error_bound: float,
+    protocol: str | Assemble = "gm",
+    *,
+    tuning_data: Floats | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Report:
+    """Runs a protocol over recorded data and reports what it cost and how well it did.
+
+    A round: all nodes take their new vector, in order; what they send reaches the coordinator together; messages go
+    back and forth until all is quiet; then the answer is compared with the truth.
+
+    Args:
+        function: What is monitored.
+        data: (rounds, nodes, dim), float64; row t holds all local vectors at round t.
+        error_bound: > 0.
+        protocol: A name in `PROTOCOLS`, or a function like those.
+        tuning_data: Rounds for tuning only, (rounds, nodes, dim).
+        seed: Of everything random.
+        options: The protocol's own; for "gm" those of `Coordinator`, and radius="tuned".
+    """
+    data = _checked(data, function, "data")
+    if tuning_data is not None:
+        tuning_data = _checked(tuning_data, function, "tuning_data")
+    if isinstance(protocol, str) and protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(sorted(PROTOCOLS))}, got {protocol!r}")
+    assemble = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
+    coordinator, fleet = assemble(function, data.shape[1], error_bound, tuning_data=tuning_data, seed=seed, **options)
+    run = Run(coordinator, fleet)
+    run.over(data)
+    answer = coordinator.answer
+    return Report(
+        protocol=protocol if isinstance(protocol, str) else getattr(protocol, "__name__", "given"),
+        error_bound=error_bound,
+        nodes=data.shape[1],
+        rounds=data.shape[0],
+        messages=sum(run.messages.values()),
+        messages_by_kind={kind: run.messages[kind] for kind in MESSAGE_KINDS},
+        violations_by_kind={kind: run.violations[kind] for kind in VIOLATION_KINDS},
+        payload_bytes=run.payload_bytes,
+        messages_by_round=np.array(run.messages_by_round, dtype=np.float64),
+        estimates=np.array(run.estimates),
+        true_values=np.asarray(function.values(data.mean(axis=1)), dtype=np.float64),
+        full_syncs=coordinator.full_syncs,
+        lazy_syncs=coordinator.lazy_syncs,
+        guarantee=answer.guarantee,
+        reason=answer.reason,
+        coordinator_seconds=run.coordinator_seconds,
+        node_seconds=run.node_seconds,
+        radius=getattr(coordinator, "radius", None),
+    )
+
+
+class Run:
+    """One coordinator and one fleet on their way through data, with everything counted."""
+
+    def __init__(self, coordinator: CoordinatorMachine, fleet: Fleet) -> None:
+        self._coordinator = coordinator
+        self._fleet = fleet
+        self.messages: Counter[str] = Counter()
+        self.violations: Counter[str] = Counter()
+        self.messages_by_round: list[int] = []
+        self.estimates: list[float] = []
+        self.payload_bytes = 0
+        self.coordinator_seconds = 0.0
+        self.node_seconds = 0.0
+        self._has_begun = False
+
+    def over(self, data: Floats) -> None:
+        """Goes through all rounds of data (rounds, nodes, dim)."""
+        value = self._coordinator.answer.value
+        for vectors in data:
+            before = sum(self.messages.values())
+            start = perf_counter()
+            inbox = [envelope.message for envelope in self._fleet.update(vectors)]
+            self.node_seconds += perf_counter() - start
+            if inbox:
+                self._exchange(inbox)
+                value = self._coordinator.answer.value
+            self.estimates.append(value)
+            self.messages_by_round.append(sum(self.messages.values()) - before)
+
+    def _exchange(self, inbox: list[Message]) -> None:
+        """Carries messages to and fro until nobody has anything to say."""
+        while inbox:
+            self._count(inbox)
+            start = perf_counter()
+            envelopes = self._coordinator.receive(*inbox)
+            middle = perf_counter()
+            inbox = []
+            for envelope in envelopes:
+                inbox += [reply.message for reply in self._fleet.receive(envelope.to, envelope.message)]
+            self.coordinator_seconds += middle - start
+            self.node_seconds += perf_counter() - middle
+            self._count([envelope.message for envelope in envelopes])
+
+    def _count(self, messages: list[Message]) -> None:
+        for message in messages:
+            if not self._has_begun:
+                # The first reports are left out, as are all messages before the first constraint.
+                if not isinstance(message, Constraint):
+                    continue
+                self._has_begun = True
+            self.messages[type(message).__name__.lower()] += 1
+            self.payload_bytes += payload_bytes(message)
+            if isinstance(message, Violation):
+                self.violations[message.kind.name.lower()] += 1
+
+
+def _tune(
+    function: Function, error_bound: float, tuning_data: Floats | None, seed: int, options: dict[str, Any]
+) -> float:
+    if tuning_data is None:
+        raise ValueError("radius='tuned' needs tuning_data, got None")
+
+    def count(radius: float) -> Counter[str]:
+        coordinator = Coordinator(
+            function, tuning_data.shape[1], error_bound, radius=radius, may_double=False, seed=seed, **options
+        )
+        run = Run(coordinator, GmFleet(function, tuning_data.shape[1]))
+        run.over(tuning_data)
+        return run.violations
+
+    domain = function.domain
+    return tuned_radius(count, np.inf if domain is None else float((domain.upper - domain.lower).max()))
+
+
+def _checked(data: Floats, function: Function, name: str) -> Floats:
+    array = np.ascontiguousarray(data, dtype=np.float64)
+    if array.ndim != 3 or array.shape[2] != function.dim or 0 in array.shape:
+        raise ValueError(f"{name} must have shape (rounds, nodes, {function.dim}), got {array.shape}")
+    if not all(np.isfinite(vectors).all() for vectors in array):
+        raise ValueError(f"{name} must be finite")
+    return array

@@ -1,0 +1,180 @@
+"""A whole simulated fleet: what is counted, what the report says, and that a fleet of arrays equals one of objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heflwr.automon.answer import Guarantee
+from heflwr.automon.function import Function
+from heflwr.automon.messages import Constraint, Request, Slack, Vector, Violation, ViolationKind, payload_bytes
+from heflwr.automon.protocols import CoordinatorMachine, Fleet, Machines
+from heflwr.automon.protocols.gm import Coordinator
+from heflwr.automon.protocols.gm_node import Node, NodeState
+from heflwr.automon.simulate import simulate
+from heflwr.automon.tuning import tuned_radius
+from heflwr.automon.zones.quadratic import QuadraticZone
+
+SADDLE_HESSIAN = np.diag([-2.0, 2.0])
+SADDLE = Function(lambda x: x[1] ** 2 - x[0] ** 2, 2, gradient=lambda x: SADDLE_HESSIAN @ x, hessian=SADDLE_HESSIAN)
+SINE = Function(lambda x: np.sin(x[0]), 1, gradient=np.cos, hessian=lambda x: -np.sin(x)[:, None])
+
+
+def walk(rounds: int, nodes: int, dim: int, seed: int = 0) -> np.ndarray:
+    """A common slow drift, and noise of each node's own."""
+    random = np.random.default_rng(seed)
+    drift = np.cumsum(random.normal(0, 0.05, (rounds, 1, dim)), axis=0)
+    return drift + random.normal(0, 0.1, (rounds, nodes, dim))
+
+
+def one_object_a_node(
+    function: Function, nodes: int, error_bound: float, *, tuning_data: Any, seed: int, **options: Any
+) -> tuple[CoordinatorMachine, Fleet]:
+    machines = [Node(NodeState(index), function) for index in range(nodes)]
+    return Coordinator(function, nodes, error_bound, seed=seed, **options), Machines(machines)
+
+
+def test_still_data_cost_the_first_sync() -> None:
+    """Nothing moves: one constraint a node, and no error."""
+    report = simulate(SADDLE, np.ones((20, 5, 2)), 0.1)
+    assert 5 == report.messages
+    assert {"violation": 0, "request": 0, "vector": 0, "constraint": 5, "slack": 0} == report.messages_by_kind
+    assert (0.0, 0, 1, 0) == (report.max_error, report.bound_violations, report.full_syncs, report.lazy_syncs)
+
+
+@pytest.mark.parametrize("sync", ["eager", "lazy-random", "lazy-lru"])
+@given(seed=st.integers(0, 10_000), nodes=st.integers(1, 7), error_bound=st.sampled_from([0.02, 0.1, 0.5]))
+@settings(max_examples=15, deadline=None)
+def test_the_bound_holds_every_round(sync: str, seed: int, nodes: int, error_bound: float) -> None:
+    """With a constant Hessian no round ends with an error past the bound, however nodes are chosen."""
+    report = simulate(SADDLE, walk(60, nodes, 2, seed), error_bound, "gm", seed=seed, sync=sync)
+    assert report.max_error <= error_bound + 1e-9
+    assert Guarantee.GUARANTEED is report.guarantee
+
+
+def test_the_counts_fit_together() -> None:
+    """Every request is answered, every violation and answer brings a sync, and the rounds add up to the sum."""
+    report = simulate(SADDLE, walk(300, 6, 2), 0.1)
+    kinds = report.messages_by_kind
+    assert kinds["request"] == kinds["vector"]
+    assert kinds["violation"] + kinds["vector"] + report.nodes == kinds["constraint"] + kinds["slack"]
+    assert report.messages == sum(kinds.values()) == report.messages_by_round.sum()
+    assert kinds["violation"] == sum(report.violations_by_kind.values())
+    assert kinds["constraint"] == report.nodes * report.full_syncs
+    assert report.lazy_syncs > 0
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [(SADDLE, {}), (SADDLE, {"sync": "eager", "slack": False}), (SINE, {"radius": 0.5}), (SINE, {"radius": 0.2})],
+)
+def test_a_fleet_of_arrays_equals_a_fleet_of_objects(function: Function, options: dict[str, Any]) -> None:
+    """The vectorised nodes send what the single ones send."""
+    data = walk(60, 5, function.dim)
+    fast = simulate(function, data, 0.1, "gm", **options)
+    slow = simulate(function, data, 0.1, one_object_a_node, **options)
+    assert dict(slow.messages_by_kind) == dict(fast.messages_by_kind)
+    assert np.array_equal(slow.estimates, fast.estimates)
+
+
+def test_a_varying_hessian_is_only_searched() -> None:
+    """Where the curvature comes from a search the report says that it is heuristic, and why."""
+    report = simulate(SINE, walk(100, 4, 1), 0.2, radius=1.0)
+    assert Guarantee.HEURISTIC is report.guarantee
+    assert "search" in report.reason
+    assert report.max_error <= 0.2
+
+
+def test_a_linear_function_is_exact() -> None:
+    """The zone of a linear function is all that the bound admits: f of the mean leaves it, or nobody stirs for long."""
+    share = Function(lambda x: x[0] + 3 * x[1], 2, gradient=lambda x: np.array([1.0, 3.0]), hessian=np.zeros((2, 2)))
+    report = simulate(share, walk(100, 4, 2), 0.5)
+    assert Guarantee.EXACT is report.guarantee
+    assert report.max_error <= 0.5 + 1e-12
+
+
+def test_a_varying_hessian_needs_a_neighbourhood() -> None:
+    """Neither a domain nor a radius: refused with the way out."""
+    with pytest.raises(ValueError, match="needs a domain or a radius"):
+        simulate(SINE, walk(3, 2, 1), 0.2)
+
+
+def test_lazy_sync_saves_messages_on_noise() -> None:
+    """On noisy data balancing among few nodes is cheaper than asking all."""
+    data = walk(300, 10, 2)
+    assert simulate(SADDLE, data, 0.1).messages < simulate(SADDLE, data, 0.1, sync="eager").messages
+
+
+def test_tuning_runs_on_the_tuning_data() -> None:
+    """radius="tuned" finds a radius on data set aside, and needs them."""
+    report = simulate(SINE, walk(100, 4, 1), 0.2, radius="tuned", tuning_data=walk(60, 4, 1, seed=1))
+    assert report.radius is not None
+    assert report.max_error <= 0.2
+    with pytest.raises(ValueError, match="needs tuning_data"):
+        simulate(SINE, walk(3, 4, 1), 0.2, radius="tuned")
+
+
+@pytest.mark.parametrize("widest", [8.0, np.inf])
+@pytest.mark.parametrize("best", [0.04, 0.3, 3.0])
+def test_tuning_finds_few_violations(best: float, widest: float) -> None:
+    """A small radius costs neighbourhood violations, a large one safe-zone violations; the least sum tried wins."""
+    tried: dict[float, int] = {}
+
+    def count(radius: float) -> dict[str, int]:
+        counts = {"safe_zone": int(100 * radius / best), "neighbourhood": max(int(200 * best / radius) - 100, 0)}
+        tried[radius] = sum(counts.values())
+        return counts
+
+    found = tuned_radius(count, widest)
+    assert min(tried.values()) == tried[found]
+    assert 0.2 * best < found < 3 * best
+
+
+def test_tuning_on_still_data_ends() -> None:
+    """No violation at any radius: the search stops, and keeps to the radius it began with."""
+    assert 1.0 == tuned_radius(lambda radius: {"safe_zone": 0, "neighbourhood": 0}, np.inf)
+
+
+def test_payload_counts_numbers() -> None:
+    """Bytes follow from the numbers a message holds; the Hessian costs its size once."""
+    vector = np.zeros(2)
+    zone = QuadraticZone.of(vector, 0.0, vector, (-1.0, 1.0), SADDLE_HESSIAN)
+    assert 16 == payload_bytes(Request(1))
+    assert 36 == payload_bytes(Violation(0, 1, ViolationKind.SAFE_ZONE, vector))
+    assert 32 == payload_bytes(Vector(0, 1, vector)) == payload_bytes(Slack(1, vector))
+    first = payload_bytes(Constraint(1, zone, vector))
+    assert 8 * 4 == first - payload_bytes(Constraint(1, zone.without_factor(), vector))
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (np.zeros((3, 2)), "data must have shape"),
+        (np.zeros((3, 2, 5)), "data must have shape"),
+        (np.zeros((0, 2, 2)), "data must have shape"),
+        (np.full((3, 2, 2), np.nan), "data must be finite"),
+    ],
+)
+def test_wrong_data_are_refused(data: np.ndarray, match: str) -> None:
+    """Shape and numbers are checked before anything runs."""
+    with pytest.raises(ValueError, match=match):
+        simulate(SADDLE, data, 0.1)
+
+
+def test_an_unknown_protocol_is_refused_with_the_known_ones() -> None:
+    """The message lists the names."""
+    with pytest.raises(ValueError, match=r"one of .*gm"):
+        simulate(SADDLE, np.zeros((3, 2, 2)), 0.1, "guess")
+
+
+def test_the_report_draws_itself(tmp_path: Path) -> None:
+    """One picture: value, band, estimate and messages."""
+    pytest.importorskip("matplotlib")
+    target = tmp_path / "run.png"
+    simulate(SADDLE, walk(50, 3, 2), 0.1).plot(target)
+    assert target.read_bytes().startswith(b"\x89PNG")
