@@ -1,7 +1,7 @@
 # make demo   set everything up and run a monitored Flower federation
 # make test   set everything up, lint, type-check and test
 # make lint   only the checks that need no run
-# make bench  measure heflwr beside its peers, some eight minutes
+# make bench  measure heflwr beside its peers, and what it costs a Flower app: a quarter of an hour
 # make test-flower-versions   the tests of heflwr.flower on the oldest and the newest Flower
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
