@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 WITH = ["pytest>=8.2", "pytest-timeout", "hypothesis", "scikit-learn", "rich", "matplotlib", "pandas", "pyarrow"]
 WITH += ["prometheus-client", "pyte"]  # read the metrics and the screen that the tests look at
+SAY_WHAT_IS_NEEDED = [Path(__file__), ROOT / "pyproject.toml"]  # an older environment may lack something
 TESTS = ["tests/flower", "--ignore-glob=*/test_deployment*.py"]  # SuperLinks and SuperNodes take minutes
 
 
@@ -21,7 +22,8 @@ def prepare(version: str) -> Path:
     """Return the Python of an environment that has this version of Flower. Raises CalledProcessError."""
     folder = ROOT / ".versions" / version
     python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
+    ready = folder / "ready"
+    if not ready.exists() or ready.stat().st_mtime < max(path.stat().st_mtime for path in SAY_WHAT_IS_NEEDED):
         venv.create(folder, with_pip=True, clear=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         wanted = [f"flwr[simulation]=={version}", "-e", f"{ROOT}[collector]", *WITH]
@@ -29,7 +31,7 @@ def prepare(version: str) -> Path:
             print(f"flwr {version}: not all that it asks for can be had; its code alone, over the newest that can")
             subprocess.run([*pip, "flwr[simulation]", *wanted[1:]], check=True)
             subprocess.run([*pip, "--no-deps", f"flwr=={version}"], check=True)
-        (folder / "ready").touch()
+        ready.touch()
     return python
 
 

@@ -165,7 +165,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.automon.messages",
         "heflwr.automon.zones",
     },
-    "heflwr.automon.simulate": {
+    "heflwr.automon.simulation": {
         "heflwr.automon.function",
         "heflwr.automon.messages",
         "heflwr.automon.protocols",
@@ -178,7 +178,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.automon.box",
         "heflwr.automon.function",
         "heflwr.automon.report",
-        "heflwr.automon.simulate",
+        "heflwr.automon.simulation",
     },
     "heflwr.cli": {
         "heflwr",
@@ -212,7 +212,7 @@ HOMES: dict[str, set[str]] = {
         "heflwr.automon.program",
         "heflwr.automon.protocols",
         "heflwr.automon.report",
-        "heflwr.automon.simulate",
+        "heflwr.automon.simulation",
         "heflwr.automon.spectrum",
         "heflwr.automon.structure",
         "heflwr.automon.tuning",

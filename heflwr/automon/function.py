@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +14,12 @@ from heflwr.automon.box import Box
 from heflwr.automon.errors import UnsupportedFunction
 from heflwr.automon.program import Program
 
+if TYPE_CHECKING:
+    from heflwr.automon.forms import Form
+
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
+Shape = Literal["convex", "concave"]
 
 
 class Function:
@@ -29,6 +33,7 @@ class Function:
         gradient: From a vector to its gradient; together with `hessian`.
         hessian: From a vector to its Hessian, or the Hessian itself where it is constant; together with `gradient`.
         numpy: fn in NumPy, for the nodes; needed only where the backend's own form cannot be had or is too slow.
+        shape: "convex" or "concave", where the caller knows that f is one on its domain and the jaxpr cannot show it.
 
     Nothing is imported, traced or compiled before it is asked for. A node that asks for `numpy` alone, of a function
     with numpy= or with given derivatives, or that was sent the `program`, never loads JAX.
@@ -44,6 +49,7 @@ class Function:
         gradient: Callable[[Any], ArrayLike] | None = None,
         hessian: Callable[[Any], ArrayLike] | ArrayLike | None = None,
         numpy: Callable[[Any], Any] | None = None,
+        shape: Shape | None = None,
     ) -> None:
         if not callable(fn):
             raise TypeError(f"fn must be a function of one vector, got {fn!r}")
@@ -57,8 +63,12 @@ class Function:
             raise ValueError("gradient and hessian must be given together: one was, the other was not")
         if hessian is not None and not callable(hessian) and np.shape(hessian) != (dim, dim):
             raise ValueError(f"a constant hessian must have shape {(dim, dim)}, got {np.shape(hessian)}")
+        if shape not in {"convex", "concave", None}:
+            raise ValueError(f"shape must be 'convex', 'concave' or None, got {shape!r}")
         self.dim = dim
         self.domain = domain
+        self.claimed_shape = shape
+        self.form: Form | None = None
         self._given = numpy
         self._backend: Backend
         if gradient is not None and hessian is not None:
@@ -67,6 +77,13 @@ class Function:
             self._backend = JaxBackend(fn, dim)
         else:
             self._backend = AutogradBackend(fn)
+
+    @classmethod
+    def of(cls, form: Form) -> Function:
+        """Return the function of a form, such as a ratio: f, its derivatives and its exact zone in closed form."""
+        function = cls(form.value, form.dim, gradient=form.gradient, hessian=form.hessian)
+        function.form = form
+        return function
 
     def value(self, x: ArrayLike) -> float:
         """Return f(x)."""
@@ -121,7 +138,7 @@ class Function:
         Raises:
             UnsupportedFunction: fn was not traced by JAX, or uses a primitive without a NumPy counterpart.
         """
-        program = self._backend.program()
+        program = self._given if isinstance(self._given, Program) else self._backend.program()
         if not isinstance(program, Program):
             raise UnsupportedFunction("only a function traced by JAX becomes a program: give the nodes fn or numpy=")
         return program
@@ -147,6 +164,13 @@ class Function:
         Functions of the other backends are taken to be smooth.
         """
         return self._backend.is_smooth
+
+    def proved_shape(self, *, on_domain: bool) -> Shape | None:
+        """Return the shape that the jaxpr proves f to have on its domain, or wherever f is a number; else None."""
+        lower, upper = np.full(self.dim, -np.inf), np.full(self.dim, np.inf)
+        if on_domain and self.domain is not None:
+            lower, upper = self.domain.lower, self.domain.upper
+        return self._backend.shape(lower, upper)
 
     def _vector(self, x: ArrayLike) -> Vector:
         vector = np.asarray(x, dtype=np.float64)

@@ -15,6 +15,7 @@ __all__ = [
     "Constraint",
     "Envelope",
     "Message",
+    "Report",
     "Request",
     "Slack",
     "Vector",
@@ -86,7 +87,21 @@ class Slack:
     slack: Floats
 
 
-Message = Violation | Request | Vector | Constraint | Slack
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Node to coordinator, in the one-way protocol: from now on this vector stands for mine, my drift starts at it."""
+
+    node: int
+    version: int
+    sequence: int
+    """Counts the node's reports, from 1: the latest counts, whatever the order of arrival."""
+    updates: int
+    """How many local vectors the node has had: what reporting all of them would have cost."""
+    kind: ViolationKind
+    vector: Floats
+
+
+Message = Violation | Request | Vector | Constraint | Slack | Report
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +120,8 @@ def payload_bytes(message: Message) -> int:
     """How many bytes a message takes, transport overhead left out: header, a kind, and float64 numbers."""
     if isinstance(message, Request):
         return HEADER_BYTES
+    if isinstance(message, Report):
+        return HEADER_BYTES + 20 + 8 * message.vector.size
     if isinstance(message, Violation):
         return HEADER_BYTES + 4 + 8 * message.vector.size
     if isinstance(message, Vector):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, overload
 
 from flwr.clientapp import ClientApp
@@ -24,11 +25,22 @@ def monitored(app: ClientApp | ServerApp, **options: Any) -> MonitoredClient | M
             `MonitoredServer` (sinks).
 
     Raises:
-        TypeError: Neither of the two, or an option that it does not have.
+        TypeError: Neither of the two, one that is monitored already, or an option that it does not have.
         ValueError: An option out of range.
     """
+    if isinstance(app, (MonitoredClient, MonitoredServer)):
+        raise TypeError(f"this app is monitored already, wrap it once: {app!r}")
     if isinstance(app, ClientApp):
+        _check("ClientApp", options, tuple(inspect.signature(MonitorMod).parameters))
         return MonitoredClient(app, MonitorMod(**options))
     if isinstance(app, ServerApp):
+        _check("ServerApp", options, tuple(inspect.signature(MonitoredServer).parameters)[1:])
         return MonitoredServer(app, **options)
     raise TypeError(f"monitored() wraps a ClientApp or a ServerApp, got {app!r} ({type(app).__name__})")
+
+
+def _check(side: str, options: dict[str, Any], known: tuple[str, ...]) -> None:
+    """Raise TypeError for an option that this side does not have."""
+    for name in options:
+        if name not in known:
+            raise TypeError(f"a monitored {side} has no option {name!r}; it has {', '.join(known)}")

@@ -26,7 +26,7 @@ from heflwr.automon.messages import (
     version,
 )
 from heflwr.automon.protocols.gm import Coordinator
-from heflwr.automon.protocols.gm_node import Node, NodeState
+from heflwr.automon.protocols.node import Node, NodeState
 from heflwr.automon.zones.dc import DcZone
 from heflwr.automon.zones.quadratic import QuadraticZone
 
@@ -208,7 +208,7 @@ def test_a_node_loads_no_jax() -> None:
     """A node with its zones runs where jax cannot be imported."""
     program = (
         "import sys; sys.modules['jax'] = None\n"
-        "from heflwr.automon.protocols.gm_node import Node, NodeState\n"
+        "from heflwr.automon.protocols.node import Node, NodeState\n"
         "from heflwr.automon.zones import DcZone, QuadraticZone\n"
         "assert not [name for name in sys.modules if name.startswith('jax.')]\n"
     )

@@ -15,8 +15,8 @@ from heflwr.automon.function import Function
 from heflwr.automon.messages import Constraint, Request, Slack, Vector, Violation, ViolationKind, payload_bytes
 from heflwr.automon.protocols import CoordinatorMachine, Fleet, Machines
 from heflwr.automon.protocols.gm import Coordinator
-from heflwr.automon.protocols.gm_node import Node, NodeState
-from heflwr.automon.simulate import simulate
+from heflwr.automon.protocols.node import Node, NodeState
+from heflwr.automon.simulation import simulate
 from heflwr.automon.tuning import tuned_radius
 from heflwr.automon.zones.quadratic import QuadraticZone
 

@@ -165,7 +165,7 @@ def test_the_table_stays_below_what_flower_logs_and_the_app_prints() -> None:
     assert 4 == sum(re.fullmatch(r"INFO : +to 3 nodes", line) is not None for line in above)
     assert [] == [line for line in above if "heflwr" in line or "ok" in line.split()]
     assert re.match(r" heflwr   round 2 of 2  evaluate  .*3 of 3 nodes", table[0])
-    assert re.match(r"node +last train +median +CPU +CPU % +memory", table[1])
+    assert re.match(r"node +last (train|evaluate) +median +CPU +CPU % +memory", table[1])  # milliseconds, whichever
     assert {"0", "1", "2"} == {line.split()[0] for line in table[2:5]}
     assert re.match(r"12 messages   CPU .*accuracy .* % \(round 2\)", table[5])
     assert "the end" == table[6]
@@ -562,6 +562,12 @@ def test_a_batch_that_never_came_back_is_told_at_the_end() -> None:
     assert [] == said(stream)
     console.close()
     assert ["heflwr: round 1, train: 1 of 2 nodes in T s"] == said(stream)
+
+
+def test_a_stream_that_is_none_is_refused_at_the_door() -> None:
+    """The name of a file, say."""
+    with pytest.raises(TypeError, match=r"stream must be an open text file, got 'stderr' \(str\)"):
+        Console(stream="stderr")  # type: ignore[arg-type]
 
 
 def test_close_without_open_does_nothing() -> None:

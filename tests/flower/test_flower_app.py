@@ -22,7 +22,8 @@ from flwr.serverapp import Grid, ServerApp, strategy
 from local_grid import LocalGrid, run_app
 from waiting import burn
 
-from heflwr.flower import Entry, History, MonitoredGrid, MonitorMod, monitored
+import heflwr.flower
+from heflwr.flower import Console, Entry, History, MonitoredGrid, MonitorMod, monitored
 from heflwr.flower.records import RECORD
 from heflwr.monitor.sinks.file import FileSink
 
@@ -337,9 +338,11 @@ def test_the_record_on_a_reply_is_small() -> None:
         assert {"num-examples"} < set(reply.content["metrics"]) <= {"num-examples", "loss", "accuracy"}
 
 
-def test_apps_and_mods_can_be_pickled() -> None:
+@pytest.mark.parametrize("wrap", [monitored, MonitorMod])
+def test_apps_and_mods_can_be_pickled(wrap: Any, tmp_path: Path) -> None:
     """Before their first message and after it: Ray sends an app to its workers again and again."""
-    app = monitored(client(mods=[MonitorMod(metrics=("cpu", "disk"), sinks=[FileSink("x.log")])]))
+    options: Any = {"metrics": ("cpu", "disk"), "sinks": [FileSink(tmp_path / "x.log")]}
+    app = monitored(client(), **options) if wrap is monitored else client(mods=[MonitorMod(**options)])
     run_app(server(Learned()), app)
     copied = cloudpickle.loads(cloudpickle.dumps(app))
     learned = Learned()
@@ -347,7 +350,7 @@ def test_apps_and_mods_can_be_pickled() -> None:
     run_app(watched, copied)
     assert all(entry.cost for entry in watched.history.entries)
     assert isinstance(pickle.loads(pickle.dumps(MonitorMod())), MonitorMod)
-    Path("x.log").unlink()
+    assert (tmp_path / "x.log").exists()
 
 
 def test_several_messages_to_one_node_at_once() -> None:
@@ -388,12 +391,80 @@ def test_what_cannot_be_wrapped_is_refused_at_the_door() -> None:
         monitored(ClientApp(), interval=0)
     with pytest.raises(TypeError, match="resident must be True or False"):
         monitored(ClientApp(), resident=1)
-    with pytest.raises(TypeError, match="resident"):
+    with pytest.raises(TypeError, match=r"a monitored ServerApp has no option 'resident'; it has sinks$"):
         monitored(ServerApp(), resident=True)
+    with pytest.raises(
+        TypeError, match=r"ClientApp has no option 'metric'; it has metrics, sinks, interval, resident$"
+    ):
+        monitored(ClientApp(), metric=("cpu",))
+    for app in (ClientApp(), ServerApp()):
+        with pytest.raises(TypeError, match="monitored already, wrap it once"):
+            monitored(monitored(app))
     with pytest.raises(TypeError, match=r"sinks\[0\] is no sink: 'log.txt'"):
         monitored(ServerApp(), sinks=["log.txt"])
     with pytest.raises(TypeError, match=r"sinks\[0\] is no sink: 'log.txt'"):
         monitored(ClientApp(), sinks=["log.txt"])
+    with pytest.raises(TypeError, match=r"sinks\[0\] is for the server's side"):
+        monitored(ClientApp(), sinks=[Console()])
+    with pytest.raises(TypeError, match="wraps the grid that a ServerApp's main gets, got None"):
+        MonitoredGrid(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("metrics", [None, 5, True, {"disk": False}])
+def test_metrics_that_are_no_list_are_refused(metrics: Any) -> None:
+    """A mapping, too: what is switched off in it would be on."""
+    with pytest.raises(TypeError, match=r"metrics must be a list of names, got .*\("):
+        MonitorMod(metrics=metrics)
+
+
+@pytest.mark.parametrize("app", [ClientApp(), ServerApp()], ids=["client", "server"])
+@pytest.mark.parametrize("sinks", [None, 5, "log.txt", FileSink("log.txt"), FileSink])
+def test_sinks_that_are_no_list_are_refused(app: Any, sinks: Any) -> None:
+    """One sink alone, or a class, which can be called as a function of a node can."""
+    with pytest.raises(TypeError, match=r"sinks must be a list of sinks.* got "):
+        monitored(app, sinks=sinks)
+
+
+@pytest.mark.parametrize("app", [ClientApp(), ServerApp()], ids=["client", "server"])
+def test_a_class_is_no_sink(app: Any) -> None:
+    """It has all that a sink has, and would fail at the first call."""
+    with pytest.raises(TypeError, match=r"sinks\[0\] is a class, .* write FileSink\(...\)"):
+        monitored(app, sinks=[FileSink])
+
+
+def test_names_can_be_completed_before_they_are_imported() -> None:
+    """dir() has every public name."""
+    assert set(heflwr.flower.__all__) <= set(dir(heflwr.flower))
+
+
+def test_a_second_mod_inside_measures_nothing(plain: Learned, tmp_path: Path) -> None:
+    """Two lines where one would do: the outer one measures, and its note says what became of the other."""
+    learned = Learned()
+    inner = MonitorMod(sinks=[FileSink(tmp_path / "inner.jsonl", format="jsonl")])
+    app = monitored(server(learned))
+    run_app(app, monitored(client(mods=[inner])))
+    assert plain.bits == learned.bits
+    for entry in app.history.entries:
+        assert 0 == entry.cost["overlapping"]
+        assert 0 == entry.cost["config_bytes_out"]
+        assert ("there is a second MonitorMod inside: it measures nothing, its options are not used",) == entry.notes
+    assert not (tmp_path / "inner.jsonl").exists()
+
+
+def test_an_app_that_returns_no_message_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """What it returned goes its way, nothing of ours is left running, and the log says what was wrong."""
+    app = ClientApp()
+
+    @app.query()
+    def query(message: Message, context: Context) -> None:
+        return None
+
+    contexts = LocalGrid(app).contexts
+    threads = threading.active_count()
+    with caplog.at_level("WARNING", "heflwr.flower"):
+        assert monitored(app)(Message(RecordDict(), 100, "query"), contexts[100]) is None
+    assert threads == threading.active_count()
+    assert ["heflwr goes on without measuring: the app returned NoneType in place of a Message"] == caplog.messages
 
 
 def ask_everyone(app: ClientApp, nodes: int = 3, rounds: int = 1) -> History:

@@ -240,12 +240,16 @@ def test_a_metric_that_the_machine_lacks_is_left_out(plain: Learned, tmp_path: P
             pytest.skip("this machine measures energy")
     except MonitorError:
         pass
-    run_app(app, monitored(client(), metrics=("cpu", "energy", "disk")))
+    run_app(app, monitored(client(), metrics=("cpu", "energy", "disk", "gpu")))
     assert plain.bits == learned.bits
     for entry in app.history.entries:
         assert "energy_joules" not in entry.cost
         assert "disk_bytes_written" in entry.cost
-        assert any(note.startswith("energy: ") for note in entry.notes)
+        reasons = [note for note in entry.notes if note.startswith(("energy: ", "gpu: "))]
+        assert (
+            "energy: this machine has no energy source that can be read." in reasons
+        )  # and not all that was looked for
+        assert all(reason.count("energy") != 1 for reason in reasons)  # a GPU that is not there has a reason of its own
 
 
 def test_an_app_that_raises_raises_as_before() -> None:

@@ -455,6 +455,15 @@ def test_an_incomplete_batch_is_overtaken() -> None:
     assert batch.ended is not None
 
 
+def test_what_is_shown_is_the_kind_of_message_that_takes_the_time() -> None:
+    """Each node's last training, though its evaluation came later."""
+    progress = Progress(History())
+    for kind, seconds in (("train", 2.0), ("evaluate", 0.1)):
+        progress.take(Entry(1, "1", 1, kind, 0.0, 1.0, cost={"seconds": seconds}))
+    view = progress.view()
+    assert ("train", ["train"]) == (view.kind, [call.kind for call in view.calls])
+
+
 def test_a_grid_around_a_monitored_grid_fails_alone(tmp_path: Path) -> None:
     """A sink of the outer one that cannot open leaves the inner one as it was, measuring."""
     inner = MonitoredGrid(LocalGrid(answering()))
@@ -471,6 +480,7 @@ def test_a_grid_around_a_monitored_grid_fails_alone(tmp_path: Path) -> None:
     with MonitoredGrid(inner) as outer:
         ask(outer, 1)
     ask(inner, 2)
+    assert [1] == [entry.round for entry in outer.history.entries]
     assert [1, 2] == [entry.round for entry in inner.history.entries]
     inner.close()
     assert {} == inner.history.faults
@@ -579,6 +589,29 @@ def test_an_error_of_flower_itself_counts_for_the_node_that_was_asked() -> None:
         ask(watched, 4)
     (entry,) = watched.history.entries
     assert (100, "query", 4, "error", "gone") == (entry.node, entry.kind, entry.round, entry.status, entry.error)
+
+
+def test_a_grid_around_a_monitored_grid_has_the_costs_as_well() -> None:
+    """Both histories say what the call took; the strategy sees no report."""
+    with MonitoredGrid(LocalGrid(monitored(answering()))) as inner, MonitoredGrid(inner) as outer:
+        ask(outer, 1)
+    (entry,), (same,) = inner.history.entries, outer.history.entries
+    assert entry.cost["seconds"] > 0
+    assert (dict(entry.cost), entry.name, "0") == (dict(same.cost), same.name, same.name)
+
+
+def test_of_a_long_error_beginning_and_end_are_kept() -> None:
+    """Flower's simulation sends Ray's traceback, whose last line says what happened."""
+
+    def fail(message: Message) -> RecordDict:
+        raise LookupError("at " * 500 + "bad data")
+
+    with MonitoredGrid(LocalGrid(answering(fail))) as watched:
+        ask(watched, 1)
+    (entry,) = watched.history.entries
+    assert entry.error.startswith("LookupError: at at")
+    assert entry.error.endswith("at bad data")
+    assert 300 == len(entry.error)
 
 
 def test_ids_that_are_none_cost_the_run_nothing() -> None:

@@ -64,6 +64,12 @@ def test_listeners_hear_every_message_and_may_use_the_history() -> None:
     assert [(entry(2), 2)] == heard
 
 
+def test_a_listener_that_cannot_be_called_is_refused() -> None:
+    """At the door, and not at each message."""
+    with pytest.raises(TypeError, match="a listener is a function of an entry, got 5"):
+        History().listen(5)  # type: ignore[arg-type]
+
+
 def test_a_listener_that_raises_is_counted_and_others_still_hear(caplog: pytest.LogCaptureFixture) -> None:
     """add() does not raise; the failure is in the history, and in the log once."""
     history = History()
@@ -340,6 +346,8 @@ class TestRank:
             History().rank("cost")
         with pytest.raises(ValueError, match="last must be >= 1"):
             History().rank("cpu", last=last)
+        with pytest.raises(TypeError, match="'str' object cannot be interpreted as an integer"):
+            History().rank("cpu", last=str(last))  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("last", [None, 5])
     @pytest.mark.parametrize("metric", ["cpu", "energy"])

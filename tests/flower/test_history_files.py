@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -317,6 +318,42 @@ class TestHistoryFile:
             with path.open("a") as file:
                 file.write('{"type":"mess')
         assert 2 == History.load(path).bad_lines
+
+    def test_two_runs_at_once_are_refused(self, tmp_path: Path) -> None:
+        """Their lines could not be told apart; who comes second hears it before its run begins."""
+        first, second = HistoryFile(tmp_path / "history.jsonl"), HistoryFile(tmp_path / "history.jsonl")
+        first.open(History())
+        with pytest.raises(OSError, match=r"another run is writing .*history\.jsonl; choose another file"):
+            second.open(History())
+        first.entry(FULL)
+        first.close()
+        second.open(History())
+        second.close()
+
+    def test_a_run_that_ends_a_moment_later_is_waited_for(self, tmp_path: Path) -> None:
+        """A grid that nobody holds any more closes its file from a thread."""
+        first, second = HistoryFile(tmp_path / "history.jsonl"), HistoryFile(tmp_path / "history.jsonl")
+        first.open(History())
+        closer = threading.Timer(0.1, first.close)
+        closer.start()
+        second.open(History())
+        closer.join()
+        second.entry(FULL)
+        second.close()
+        assert 1 == len(History.load(tmp_path / "history.jsonl").entries)
+
+    def test_a_run_that_never_began_hides_no_earlier_one(self, tmp_path: Path) -> None:
+        """Another sink could not be opened: what load() finds is the run before."""
+        path = tmp_path / "history.jsonl"
+        sink = HistoryFile(path)
+        sink.open(History())
+        sink.entry(FULL)
+        sink.close()
+        before = path.read_bytes()
+        sink.open(History())
+        sink.close()
+        assert before == path.read_bytes()
+        assert 1 == len(History.load(path).entries)
 
     def test_a_killed_server_leaves_what_it_learned(self, tmp_path: Path) -> None:
         """All that was told before the kill is there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,3 +50,6 @@ class Backend(Protocol):
     @property
     def is_smooth(self) -> bool:
         """Whether the Hessian tells all of the curvature: no kinks. False where it cannot be known."""
+
+    def shape(self, lower: Vector, upper: Vector) -> Literal["convex", "concave"] | None:
+        """Return how f provably bends on the box, whose bounds may be infinite; None where nothing is proved."""

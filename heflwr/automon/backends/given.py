@@ -82,6 +82,9 @@ class GivenBackend:
     def is_smooth(self) -> bool:
         return True
 
+    def shape(self, lower: Vector, upper: Vector) -> None:
+        return None
+
     def _slope(self, x: Vector, v: Vector) -> Vector:
         slope = np.zeros_like(x)
         for at in range(x.size):

@@ -65,6 +65,9 @@ class AutogradBackend:
     def is_smooth(self) -> bool:
         return True
 
+    def shape(self, lower: Vector, upper: Vector) -> None:
+        return None
+
     @cached_property
     def _autograd(self) -> Any:
         try:

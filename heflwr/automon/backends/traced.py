@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heflwr.automon.backends.backend import Matrix, Vector
+from heflwr.automon.convexity import Shape, shape_of
 from heflwr.automon.errors import BackendUnavailable, UnsupportedFunction
 from heflwr.automon.lowering import lower
 from heflwr.automon.program import Program
@@ -82,6 +83,10 @@ class JaxBackend:
     @property
     def is_smooth(self) -> bool:
         return self._structure.is_smooth
+
+    def shape(self, lower: Vector, upper: Vector) -> Shape | None:
+        with self._double_precision():
+            return shape_of(self._jaxpr, lower, upper)
 
     @cached_property
     def _jax(self) -> Any:

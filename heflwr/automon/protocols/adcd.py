@@ -1,4 +1,4 @@
-"""From a reference point to a safe zone: AutoMon's automatic difference of convex functions (ADCD-E and ADCD-X)."""
+"""AutoMon's way from a reference point to a safe zone: automatic difference of convex functions (ADCD-E, ADCD-X)."""
 
 from __future__ import annotations
 
@@ -28,17 +28,19 @@ class Adcd:
         function: What is monitored.
         error_bound: The zone keeps f within f(x0) +- error_bound, > 0.
         seed: Of the eigenvalue search.
+        why_not: Why there is no proof, for the reason; empty where none was tried.
     """
 
-    def __init__(self, function: Function, error_bound: float, *, seed: int = 0) -> None:
+    def __init__(self, function: Function, error_bound: float, *, seed: int = 0, why_not: str = "") -> None:
         if not error_bound > 0:
             raise ValueError(f"error_bound must be > 0, got {error_bound}")
         self._function = function
         self._error_bound = error_bound
         self._seed = seed
-        self.is_quadratic = bool(function.is_constant_hessian)
-        self.guarantee, self.reason = Guarantee.HEURISTIC, SEARCHED
-        if self.is_quadratic:
+        self._searched = f"{SEARCHED}; {why_not}" if why_not else SEARCHED
+        self.has_neighbourhood = not function.is_constant_hessian
+        self.guarantee, self.reason = Guarantee.HEURISTIC, self._searched
+        if not self.has_neighbourhood:
             self.guarantee, self.reason = Guarantee.GUARANTEED, CONSTANT
         if function.is_linear:
             self.guarantee, self.reason = Guarantee.EXACT, LINEAR
@@ -53,13 +55,13 @@ class Adcd:
         value, gradient = float(function.value(reference)), np.asarray(function.gradient(reference), dtype=np.float64)
         lower, upper = value - self._error_bound, value + self._error_bound
         hessian = np.asarray(function.hessian(reference), dtype=np.float64)
-        if self.is_quadratic:
+        if not self.has_neighbourhood:
             return QuadraticZone.of(reference, value, gradient, (lower, upper), hessian)
         box = neighbourhood(function.domain, reference, radius)
         if box is None:
             raise ValueError("a function whose Hessian is not constant needs a domain or a radius, got neither")
         found = extremes(function, box, seed=self._seed)
-        self.reason = f"{SEARCHED}. {found.status.value}"
+        self.reason = f"{self._searched}. {found.status.value}"
         falling, rising = max(-float(found.lowest), 0.0), max(float(found.highest), 0.0)
         # The paper's heuristic: prefer the difference whose convex parts are flatter at x0.
         at_reference = np.linalg.eigvalsh(hessian)

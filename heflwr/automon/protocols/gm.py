@@ -26,13 +26,13 @@ from heflwr.automon.messages import (
     generation,
     version,
 )
-from heflwr.automon.protocols.adcd import Adcd
-from heflwr.automon.zones.dc import DcZone
+from heflwr.automon.protocols.zoning import choose
 from heflwr.automon.zones.quadratic import QuadraticZone
 
 if TYPE_CHECKING:
     from heflwr.automon.function import Function
-    from heflwr.automon.zones.zone import Floats, Indices
+    from heflwr.automon.protocols.derivation import AtLeast, Derivation
+    from heflwr.automon.zones.zone import CentredZone, Floats, Indices
 
 Sync = Literal["eager", "lazy-random", "lazy-lru"]
 
@@ -75,6 +75,8 @@ class Coordinator:
         radius: Half-side of the neighbourhood for functions with a varying Hessian; None: the domain.
         may_double: Whether the radius doubles after many neighbourhood violations in a row.
         lazy_share: Largest share of the live nodes in a lazy sync.
+        guarantee: At least so strong, or ValueError; None: as strong as f allows; see `protocols.zoning.choose`.
+        derivation: How zones are derived; None: as `guarantee` says.
         seed: Of "lazy-random" and of the eigenvalue search.
     """
 
@@ -89,6 +91,8 @@ class Coordinator:
         radius: float | None = None,
         may_double: bool = True,
         lazy_share: float = LAZY_SHARE,
+        guarantee: AtLeast | None = None,
+        derivation: Derivation | None = None,
         seed: int = 0,
     ) -> None:
         if nodes < 1:
@@ -99,13 +103,15 @@ class Coordinator:
             raise ValueError(f"sync={sync!r} needs slack=True; without slack only sync='eager' can resolve a violation")
         if radius is not None and not radius > 0:
             raise ValueError(f"radius must be > 0 or None, got {radius}")
-        self._adcd = Adcd(function, error_bound, seed=seed)
+        if derivation is not None and guarantee is not None:
+            raise ValueError(f"guarantee={guarantee!r} chooses a derivation, and one was given: leave one of them out")
+        self._derivation = derivation or choose(function, error_bound, guarantee=guarantee, seed=seed)
         self._error_bound = error_bound
         self._sync, self._has_slack, self._lazy_share = sync, slack, lazy_share
-        self._may_double = may_double and radius is not None and not self._adcd.is_quadratic
+        self._may_double = may_double and radius is not None and self._derivation.has_neighbourhood
         self.radius = np.inf if radius is None else float(radius)
         self._random = np.random.default_rng(seed)
-        self._zone: QuadraticZone | DcZone | None = None
+        self._zone: CentredZone | None = None
         self._light_zone: QuadraticZone | None = None  # the same without the Hessian
         self._version = 0
         self._phase = Phase.FULL
@@ -141,7 +147,7 @@ class Coordinator:
         return self._phase is Phase.QUIET
 
     @property
-    def zone(self) -> QuadraticZone | DcZone | None:
+    def zone(self) -> CentredZone | None:
         """The zone around the present reference point; None before the first sync."""
         return self._zone
 
@@ -158,8 +164,8 @@ class Coordinator:
         return Answer(
             value=np.nan if self._zone is None else self._zone.value,
             bound=self._error_bound,
-            guarantee=self._adcd.guarantee,
-            reason=self._adcd.reason,
+            guarantee=self._derivation.guarantee,
+            reason=self._derivation.reason,
             as_of=self._version,
             live=live,
             stale=len(self._pending | set(np.flatnonzero(self._is_live & ~self._has_zone).tolist())),
@@ -222,7 +228,7 @@ class Coordinator:
         self._forget()
         return self._begin_full()
 
-    def heard(self, node: int, version: int) -> list[Envelope]:
+    def heard(self, node: int, version: int, sequence: int = 0) -> list[Envelope]:
         """A node told its constraint version (a heartbeat): one that missed a sync gets its constraint again."""
         is_known = 0 <= node < len(self._is_live) and self._is_live[node] and self._has_zone[node]
         if not is_known or node in self._pending or self._is_fresh[node] or version == self._versions[node]:
@@ -267,7 +273,7 @@ class Coordinator:
         coordinator._pending = set(np.flatnonzero(coordinator._is_live).tolist())
         coordinator._forget()
         if np.isfinite(state["reference"]).all():
-            coordinator._zone = coordinator._adcd.zone(np.array(state["reference"]), radius)
+            coordinator._zone = coordinator._derivation.zone(np.array(state["reference"]), radius)
             coordinator._pending = set()
             coordinator._phase = Phase.QUIET
             coordinator._owes_sync = bool(coordinator._debt.any())
@@ -424,7 +430,7 @@ class Coordinator:
         if self._is_doubling:
             self.radius *= 2
             self._neighbourhood_streak = 0
-        self._zone, self._light_zone = self._adcd.zone(reference, self.radius), None
+        self._zone, self._light_zone = self._derivation.zone(reference, self.radius), None
         if self._has_slack:
             self._slack[live] = self._vectors[live] - reference
         self._debt[:] = 0.0

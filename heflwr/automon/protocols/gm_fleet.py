@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +18,11 @@ from heflwr.automon.messages import (
     ViolationKind,
     generation,
 )
-from heflwr.automon.zones.dc import DcZone
-from heflwr.automon.zones.quadratic import QuadraticZone
+from heflwr.automon.zones.zone import Unfinished
 
 if TYPE_CHECKING:
     from heflwr.automon.function import Function
-    from heflwr.automon.zones.zone import Floats
+    from heflwr.automon.zones.zone import CentredZone, Floats
 
 
 class GmFleet:
@@ -36,7 +35,7 @@ class GmFleet:
 
     def __init__(self, function: Function, nodes: int) -> None:
         self._function = function
-        self._zone: QuadraticZone | DcZone | None = None
+        self._zone: CentredZone | None = None
         self._generation = 0
         self._versions = np.zeros(nodes, dtype=np.int64)
         self._slack = np.zeros((nodes, int(function.dim)))
@@ -48,11 +47,9 @@ class GmFleet:
         zone = self._zone
         if zone is None:
             kinds = np.full(len(vectors), ViolationKind.SAFE_ZONE)
-        elif isinstance(zone, QuadraticZone):
-            kinds = zone.violations(vectors - self._slack)
         else:
             points = vectors - self._slack
-            kinds = zone.violations(points, np.asarray(self._function.values(points)))
+            kinds = zone.violations(points, self._function.values(points) if zone.reads_values else None)
         return [
             Envelope(COORDINATOR, Violation(i, int(self._versions[i]), ViolationKind(int(kinds[i])), vectors[i]))
             for i in np.flatnonzero(kinds).tolist()
@@ -65,9 +62,10 @@ class GmFleet:
         if isinstance(message, Constraint):
             if generation(message.version) != self._generation:
                 self._generation = generation(message.version)
-                zone = message.zone
-                assert isinstance(zone, QuadraticZone | DcZone)
-                self._zone = zone.finished(self._function, self._zone)
+                zone: Any = message.zone  # a coordinator's zones are centred
+                if isinstance(zone, Unfinished):
+                    zone = zone.finished(self._function, self._zone)
+                self._zone = zone
             self._versions[node] = message.version
             if message.slack is not None:
                 self._slack[node] = message.slack

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from heflwr.automon.answer import Answer
 from heflwr.automon.messages import Envelope, Message
@@ -43,6 +43,27 @@ class CoordinatorMachine(Protocol):
     @property
     def lazy_syncs(self) -> int:
         """How often a violation was resolved among some nodes."""
+
+
+class LiveCoordinator(CoordinatorMachine, Protocol):
+    """A coordinator whose nodes may fall silent, come again or miss a message, and that may itself be restarted."""
+
+    @property
+    def refused(self) -> int:
+        """Messages that no node of ours would send."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that has to survive a restart, as arrays."""
+
+    def heard(self, node: int, version: int, sequence: int = 0) -> list[Envelope]:
+        """A node told the version of its constraint and how many reports it sent."""
+
+    def resend(self) -> list[Envelope]:
+        """The requests that are still unanswered."""
+
+    def restart(self) -> list[Envelope]:
+        """Begins anew after a return from an old state."""
 
 
 class Fleet(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,10 +34,14 @@ class DcZone:
     """Convex difference (f + p, p) or concave difference (f - p, -p)."""
     radius: float = np.inf
     """Half the side of the neighbourhood around x0, cut by the domain."""
+    is_within_domain: bool = True
+    """Whether the domain cuts the zone; not needed where f bends the same way wherever it is a number."""
     box: Box | None = field(default=None, repr=False)
     """The neighbourhood; the receiver works it out."""
     function: Callable[[Floats], float] | None = field(default=None, repr=False)
     """f; the receiver adds its own."""
+
+    reads_values: ClassVar[bool] = True
 
     @property
     def numbers(self) -> int:
@@ -45,7 +50,8 @@ class DcZone:
 
     def finished(self, function: PointFunction, previous: Zone | None = None) -> DcZone:
         """Adds f and works out the neighbourhood."""
-        return replace(self, function=function.numpy, box=neighbourhood(function.domain, self.reference, self.radius))
+        domain = function.domain if self.is_within_domain else None
+        return replace(self, function=function.numpy, box=neighbourhood(domain, self.reference, self.radius))
 
     def violation(self, x: Floats) -> ViolationKind | None:
         assert self.function is not None
@@ -61,8 +67,9 @@ class DcZone:
             return ViolationKind.SAFE_ZONE
         return None if self.lower <= value <= self.upper else ViolationKind.FAULTY
 
-    def violations(self, points: Floats, values: Floats) -> Kinds:
+    def violations(self, points: Floats, values: Floats | None) -> Kinds:
         """`violation` for every row of points (n, d), f of which is given; 0 where there is none."""
+        assert values is not None
         steps = points - self.reference
         tangent = self.value + steps @ self.gradient
         bend = 0.5 * self.curvature * (steps * steps).sum(axis=1)

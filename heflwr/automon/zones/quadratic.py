@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class QuadraticZone:
     """(rank, d): rows of eigenvectors times the root of |eigenvalue|; None: the same as in the zone before."""
     positive: int = 0
     """How many of the first rows belong to H+; the others are H-."""
+
+    reads_values: ClassVar[bool] = False
 
     @classmethod
     def of(

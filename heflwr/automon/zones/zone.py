@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,24 @@ class Zone(Protocol):
 
     def violation(self, x: Floats) -> ViolationKind | None:
         """Why x of shape (d,) is outside; None when it is inside."""
+
+
+class CentredZone(Zone, Protocol):
+    """A zone around a reference point that can judge many points at once."""
+
+    reads_values: ClassVar[bool]
+    """Whether `violations` needs f of the points."""
+
+    @property
+    def reference(self) -> Floats:
+        """x0, shape (d,); always inside."""
+
+    @property
+    def value(self) -> float:
+        """The answer while the mean is inside: f(x0)."""
+
+    def violations(self, points: Floats, values: Floats | None) -> Kinds:
+        """`violation` for every row of points (n, d), f of which is given if it is read; 0 where there is none."""
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -157,7 +158,11 @@ class Call:
 
     def report_on(self, reply: Message) -> None:
         """Put what the call cost on its reply; where that fails, the reply stays as it is."""
-        self._try("report", lambda: records.attach(reply, self.end(reply)))
+        if isinstance(reply, Message):
+            self._try("report", lambda: records.attach(reply, self.end(reply)))
+        else:
+            self.abandon()
+            self._log_once("no reply", f"the app returned {type(reply).__name__} in place of a Message")
 
     def abandon(self) -> None:
         """The call raised: there is no reply to report on."""
@@ -167,6 +172,11 @@ class Call:
         if self._resident is not None:
             self._try("resident agent", self._resident.end)
 
+    def note(self, text: str) -> None:
+        """Say something in the call's report."""
+        if text not in self._notes:
+            self._notes.append(text)
+
     def _try(self, part: str, action: Callable[[], T]) -> T | None:
         """Do one thing whose failure must cost nothing but its own numbers."""
         try:
@@ -174,10 +184,13 @@ class Call:
         except Exception as error:
             note = f"{part}: {type(error).__name__}: {error}"
             self._notes.append(note)
-            if part not in self._process.told:
-                self._process.told.add(part)
-                _logger.warning("heflwr goes on without measuring: %s", note)
+            self._log_once(part, note)
             return None
+
+    def _log_once(self, part: str, text: str) -> None:
+        if part not in self._process.told:
+            self._process.told.add(part)
+            _logger.warning("heflwr goes on without measuring: %s", text)
 
     def _enter(self) -> None:
         with self._process.lock:
@@ -262,7 +275,8 @@ class Call:
                     self._process.lacking["network of the process"] = str(error)
                     network = "host"
                 else:
-                    self._process.lacking[_lacking(groups)] = str(error)
+                    group, why = _lacking(groups)
+                    self._process.lacking[group] = why
             else:
                 break
         self._notes += [f"{group}: {why}" for group, why in self._process.lacking.items()]
@@ -327,16 +341,23 @@ class Call:
         return {group: known[group] for group in ("network", "power", "energy", "gpu") if group in known}
 
 
-def _lacking(groups: list[str]) -> str:
-    """Return the group that this machine has no source for: the first that cannot be measured by itself."""
+running: ContextVar[Call | None] = ContextVar("heflwr_call", default=None)
+"""The call that this thread is in the midst of."""
+
+
+def _lacking(groups: list[str]) -> tuple[str, str]:
+    """Return the group that this machine has no source for, the first that cannot be measured by itself, and why.
+
+    Of the reason the first line: a report has no room for all that was looked for.
+    """
     for group in OPTIONAL:
         if group in groups:
             monitor = Monitor(runner="thread")
             monitor.set_metrics(**{name: name == group for name in ("cpu", "memory", *OPTIONAL)})
             try:
                 monitor.start()
-            except SourceUnavailable:
-                return group
+            except SourceUnavailable as error:
+                return group, str(error).partition("\n")[0].removeprefix(f"{group}: ").removesuffix(" Looked for:")
             finally:
                 monitor.stop()
     raise SourceUnavailable("CPU and memory cannot be measured here")

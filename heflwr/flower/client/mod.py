@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from heflwr.flower.client.measure import Call, Node, Settings
+from heflwr.flower.client.measure import Call, Node, Settings, Sinks, running
 from heflwr.monitor import Monitor, arguments
 from heflwr.monitor.metrics import GROUPS
 from heflwr.monitor.monitor import INTERVAL_RANGE
@@ -55,24 +55,28 @@ class MonitorMod:
             ValueError: An unknown group, or an interval out of range.
             TypeError: Something of the wrong type.
         """
-        if not callable(sinks):
-            sinks = tuple(sinks)
-            Monitor(sinks)  # says what is wrong with one that is none
         self._settings = Settings(
             groups=_groups(metrics),
-            sinks=sinks,
+            sinks=_sinks(sinks),
             interval=arguments.number("interval", interval, *INTERVAL_RANGE),
             resident=arguments.boolean("resident", resident),
         )
 
     def __call__(self, message: Message, context: Context, call_next: CallNext) -> Message:
         """Handle the message as the app would, and report what that cost."""
+        outer = running.get()
+        if outer is not None:
+            outer.note("there is a second MonitorMod inside: it measures nothing, its options are not used")
+            return call_next(message, context)
         call = Call(self._settings, message, context)
+        token = running.set(call)
         try:
             reply = call_next(message, context)
         except BaseException:
             call.abandon()
             raise
+        finally:
+            running.reset(token)
         call.report_on(reply)
         return reply
 
@@ -110,8 +114,25 @@ def _groups(metrics: Iterable[str]) -> tuple[str, ...]:
     known = [name for name in GROUPS if name != "threads"]
     if isinstance(metrics, str):
         raise TypeError(f"metrics must be a list of names, got the text {metrics!r}; write ({metrics!r},)")
+    if isinstance(metrics, Mapping) or not isinstance(metrics, Iterable):  # {"disk": False} would switch it on
+        raise TypeError(f"metrics must be a list of names, got {metrics!r} ({type(metrics).__name__})")
     chosen = list(metrics)
     for name in chosen:
         if name not in known:
             raise ValueError(f"there is no metric {name!r}; choose from {', '.join(known)}")
     return tuple(dict.fromkeys(["cpu", "memory", *chosen]))
+
+
+def _sinks(sinks: Iterable[Sink] | Callable[[Node], Iterable[Sink]]) -> Sinks:
+    if isinstance(sinks, (str, type)) or not (callable(sinks) or isinstance(sinks, Iterable)):
+        raise TypeError(f"sinks must be a list of sinks, or a function that returns a node's, got {sinks!r}")
+    if callable(sinks):
+        return sinks
+    listed = tuple(sinks)
+    for place, sink in enumerate(listed):
+        if isinstance(sink, type):
+            raise TypeError(f"sinks[{place}] is a class, not a sink made of it; write {sink.__name__}(...)")
+        if hasattr(sink, "sent") and hasattr(sink, "entry"):
+            raise TypeError(f"sinks[{place}] is for the server's side, monitored(server_app, sinks=[...]): {sink!r}")
+    Monitor(listed)  # says what is wrong with one that is none
+    return listed

@@ -115,7 +115,12 @@ class History:
         """Have `callback` called with each message from now on, in the thread that adds it.
 
         What it raises is counted in `faults`. It may use the history, also add to it.
+
+        Raises:
+            TypeError: It cannot be called.
         """
+        if not callable(callback):
+            raise TypeError(f"a listener is a function of an entry, got {callback!r}")
         with self._lock:
             self._listeners.append(callback)
 
@@ -215,7 +220,9 @@ class History:
 
         Raises:
             ValueError: An unknown metric, or a `last` below 1.
+            TypeError: A `last` that is no whole number.
         """
+        last = None if last is None else operator.index(last)
         chosen = None if nodes is None else list(nodes)  # may ask this history while it goes on
         with self._lock:
             return self._rankings.rank(metric, kind=kind, last=last, nodes=chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 _FLAGS = os.O_APPEND | os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
+LOCK_SECONDS = 2.0
+"""Longest that open() waits for another run to close the file: one that nobody holds any more closes a moment later."""
+
+_LOCK_AGAIN_SECONDS = 0.05
+
 _LOOKED_AT_BYTES = 4096
 """How much of an existing file is looked at for a header; ours is about 1 KiB long."""
 
@@ -23,8 +29,9 @@ class HistoryFile:
     """Appends each message to a file of JSON lines as soon as it is answered or given up; `History.load` reads it.
 
     A line is one write(). Every run begins with a header of its own: where the file holds a history already, the new
-    one follows, and load() reads the newest. At the end come the server's own metrics, its overhead and what failed.
-    Only open() raises; later failures are counted in the history's `faults`.
+    one follows, and load() reads the newest. One run at a time: the lines of two could not be told apart. At the end
+    come the server's own metrics, its overhead and what failed. Only open() raises; later failures are counted in the
+    history's `faults`.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -42,6 +49,7 @@ class HistoryFile:
         self._lock = threading.Lock()
         self._descriptor = -1
         self._is_torn = False
+        self._header_at = self._header_end = 0  # where this run begins in the file, and its first line ends
 
     def open(self, history: History) -> None:
         """Begin a run.
@@ -50,7 +58,7 @@ class HistoryFile:
             history: The one that the entries come from.
 
         Raises:
-            OSError: The file cannot be written.
+            OSError: The file cannot be written, or another run is writing it.
             ValueError: The file holds something else.
         """
         self.close()
@@ -58,9 +66,12 @@ class HistoryFile:
         self._history = history
         descriptor = os.open(self._path, _FLAGS, 0o666)
         try:
+            self._lock_file(descriptor)
             self._is_torn = self._look_at(descriptor)
+            self._header_at = os.lseek(descriptor, 0, os.SEEK_END)
             self._descriptor = descriptor
             self._write(lines.header())
+            self._header_end = os.lseek(descriptor, 0, os.SEEK_END)
         except BaseException:
             self._descriptor = -1
             os.close(descriptor)
@@ -79,17 +90,43 @@ class HistoryFile:
             self._history.fault(type(self).__name__, error)
 
     def close(self) -> None:
-        """Append what belongs to the run as a whole; safe to call twice."""
+        """Append what belongs to the run as a whole; safe to call twice.
+
+        A run that never began, since another sink could not be opened, is taken back: load() would find it empty, and
+        not the one before it.
+        """
         with self._lock:
             if self._descriptor < 0:
                 return
             try:
-                for line in lines.rest(self._history.contents()):
+                rest = list(lines.rest(self._history.contents()))
+                if self._header_at and not rest and os.lseek(self._descriptor, 0, os.SEEK_END) == self._header_end:
+                    os.ftruncate(self._descriptor, self._header_at)
+                for line in rest:
                     self._write(line)
             except Exception as error:
                 self._history.fault(type(self).__name__, error)
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+
+    def _lock_file(self, descriptor: int) -> None:
+        """Keep other runs off the file until it is closed, where the system can. Raises OSError."""
+        try:
+            import fcntl
+        except ImportError:  # not a POSIX system
+            return
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise OSError(f"another run is writing {self._path}; choose another file") from error
+                time.sleep(_LOCK_AGAIN_SECONDS)
+            except OSError:  # a file system without locks
+                return
+            else:
+                return
 
     def _look_at(self, descriptor: int) -> bool:
         """Return whether the last line has no end. Raises ValueError where the file is no history."""

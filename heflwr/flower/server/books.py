@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from flwr.app import Message
 
@@ -38,7 +39,9 @@ WORKERS_SHARE = {
 """What clients in a simulation's workers report of themselves, and what it is called as a share of the whole run."""
 
 ERROR_LENGTH = 300
-"""How much of a client's error an entry keeps."""
+ERROR_BEGIN = 80
+"""How much of a client's error an entry keeps, and how much of that is its beginning: Ray sends a whole traceback, and
+what happened is in its last line."""
 
 
 @dataclass(slots=True)
@@ -130,7 +133,10 @@ class Books:
         report, wrong = None, ""
         try:
             record = records.detach(reply)
-            report = None if record is None else records.decode(record)
+            if record is not None:
+                report = _taken[reply] = records.decode(record)
+            else:
+                report = _taken.get(reply)
         except Exception as error:
             self._history.fault("report", error)
             wrong = f"report: {error}"
@@ -240,7 +246,7 @@ class Books:
                 sent=sent.time if sent else now,
                 received=sent.time + (time.monotonic() - sent.clock) if sent else now,
                 status=ERROR if is_error else OK,
-                error=str(reply.error.reason or reply.error.code)[:ERROR_LENGTH] if is_error else "",
+                error=_shortened(str(reply.error.reason or reply.error.code)) if is_error else "",
                 bytes_sent=sent.bytes if sent else 0,
                 bytes_received=0 if is_error else sum(records.sizes(reply.content)),
                 started=(report.started or None) if report else None,
@@ -274,6 +280,16 @@ class Books:
                 seconds=time.monotonic() - self._begun, cpu_seconds=seen["cpu_seconds"].total, **self._in_workers
             )
 
+
+def _shortened(error: str) -> str:
+    gap = " ... "
+    if len(error) <= ERROR_LENGTH:
+        return error
+    return error[:ERROR_BEGIN] + gap + error[len(error) - (ERROR_LENGTH - ERROR_BEGIN - len(gap)) :]
+
+
+_taken: WeakKeyDictionary[Message, Report] = WeakKeyDictionary()
+"""What came off replies that somebody still holds: a grid around a monitored grid has its books, too."""
 
 _open: set[Books] = set()
 """Books that nobody has closed yet; the exit of the interpreter does."""

@@ -51,8 +51,10 @@ class Console:
             stream: Where to; default sys.stderr as it is when the run begins.
 
         Raises:
-            TypeError, ValueError: `rounds` is no whole number, or below 1.
+            TypeError, ValueError: `rounds` is no whole number, or below 1; `stream` is none.
         """
+        if stream is not None and not hasattr(stream, "write"):
+            raise TypeError(f"stream must be an open text file, got {stream!r} ({type(stream).__name__})")
         self._rounds = rounds if rounds is None else arguments.integer("rounds", rounds, 1, sys.maxsize)
         self._given_stream = stream
         self._live: _Live | None = None

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from heflwr.flower.history.ledger import History
 from heflwr.flower.server.books import Books, Sent
-from heflwr.flower.server.sinks import HistorySink, as_history_sinks
+from heflwr.flower.server.sinks import HistorySink, as_history_sinks, listed
 from heflwr.monitor.sinks import Sink
 
 PULL_SECONDS = 3.0
@@ -22,7 +22,8 @@ PULL_SECONDS = 3.0
 class MonitoredGrid(Grid):
     """A Grid that does what `grid` does, and keeps a `History` of what every message cost.
 
-    Replies come out of it as the clients' code made them: the report is taken off before a strategy sees it. The round
+    Replies come out of it as the clients' code made them: the report is taken off before a strategy sees it. Around a
+    grid that is monitored already, for a part of a run say, it has the costs of that part as well. The round
     is what the message's configuration says, else Flower's group id, else how often messages of that type were sent.
     Close it, or use it in a `with` block; one that nobody holds any more is closed a moment later, and all are at the
     interpreter's exit.
@@ -41,11 +42,14 @@ class MonitoredGrid(Grid):
             history: Goes on with this one; default a new one.
 
         Raises:
-            TypeError: A sink that is none.
+            TypeError: No grid, or a sink that is none.
             MonitorError, OSError: A sink that cannot be opened.
         """
+        checked = as_history_sinks(sinks)
+        if not callable(getattr(type(grid), "send_and_receive", None)):
+            raise TypeError(f"MonitoredGrid wraps the grid that a ServerApp's main gets, got {grid!r}")
         self.history = history if history is not None else History()
-        self._books = Books(self.history, as_history_sinks(sinks))
+        self._books = Books(self.history, checked)
         self._closer = weakref.finalize(self, self._books.close_soon)
         self._closer.atexit = False  # the books know of the exit themselves, and want to be closed before it goes on
         self._grid = grid
@@ -160,7 +164,7 @@ class MonitoredServer(ServerApp):
         super().__init__()
         self.app = app
         self.history = History()
-        self._sinks = tuple(sinks)
+        self._sinks = listed(sinks)
         as_history_sinks(self._sinks)  # wrong ones are told at the door
 
     def __call__(self, grid: Grid, context: Context) -> None:

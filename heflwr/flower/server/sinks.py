@@ -28,10 +28,19 @@ class HistorySink(Protocol):
         """Give handles back; the run is over."""
 
 
+def listed(sinks: Iterable[Sink | HistorySink]) -> tuple[Sink | HistorySink, ...]:
+    """Return the sinks of a list. Raises TypeError for what is none, such as one sink alone."""
+    if isinstance(sinks, str) or not isinstance(sinks, Iterable):
+        raise TypeError(f"sinks must be a list of sinks, got {sinks!r} ({type(sinks).__name__})")
+    return tuple(sinks)
+
+
 def as_history_sinks(sinks: Iterable[Sink | HistorySink]) -> list[HistorySink]:
     """Return sinks that take entries. Raises TypeError for what is no sink, or none that every node can have."""
     found: list[HistorySink] = []
-    for place, sink in enumerate(sinks):
+    for place, sink in enumerate(listed(sinks)):
+        if isinstance(sink, type):
+            raise TypeError(f"sinks[{place}] is a class, not a sink made of it; write {sink.__name__}(...)")
         if isinstance(sink, PrometheusSink):
             raise TypeError(
                 f"sinks[{place}] is a PrometheusSink, of which every node would need one with a port of its own; "

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heflwr.automon.messages import Constraint, Message, Violation, payload_bytes
+from heflwr.automon.protocols.baselines import BASELINES
 from heflwr.automon.protocols.gm import Coordinator
 from heflwr.automon.protocols.gm_fleet import GmFleet
+from heflwr.automon.protocols.oneway import OnewayCoordinator, OnewayFleet, certifier
+from heflwr.automon.protocols.zoning import choose
 from heflwr.automon.report import Report
 from heflwr.automon.tuning import tuned_radius
 
 if TYPE_CHECKING:
     from heflwr.automon.function import Function
+    from heflwr.automon.protocols.derivation import AtLeast
     from heflwr.automon.protocols.machine import CoordinatorMachine, Fleet
     from heflwr.automon.zones.zone import Floats
 
@@ -38,23 +42,39 @@ def assemble_gm(
     if isinstance(radius, str):
         if radius != "tuned":
             raise ValueError(f"radius must be a number, None or 'tuned', got {radius!r}")
-        radius = None if function.is_constant_hessian else _tune(function, error_bound, tuning_data, seed, options)
+        guarantee = options.get("guarantee")
+        is_of_use = choose(function, error_bound, guarantee=guarantee, seed=seed).has_neighbourhood
+        radius = _tune(function, error_bound, tuning_data, seed, options) if is_of_use else None
     coordinator = Coordinator(function, nodes, error_bound, radius=radius, seed=seed, **options)
     return coordinator, GmFleet(function, nodes)
 
 
-PROTOCOLS: dict[str, Assemble] = {"gm": assemble_gm}
+def assemble_oneway(
+    function: Function,
+    nodes: int,
+    error_bound: float,
+    *,
+    tuning_data: Floats | None = None,
+    seed: int = 0,
+    guarantee: AtLeast | None = None,
+) -> tuple[CoordinatorMachine, Fleet]:
+    """The one-way protocol, which adapts to what it sees and needs no tuning data."""
+    found = certifier(function, error_bound, guarantee=guarantee, seed=seed)
+    return OnewayCoordinator(function, nodes, error_bound, found), OnewayFleet(function, nodes)
+
+
+PROTOCOLS: dict[str, Assemble] = {"auto": assemble_oneway, "oneway": assemble_oneway, "gm": assemble_gm, **BASELINES}
 """The protocols that `simulate` knows by name."""
 
 VIOLATION_KINDS = ("safe_zone", "neighbourhood", "faulty")
-MESSAGE_KINDS = ("violation", "request", "vector", "constraint", "slack")
+MESSAGE_KINDS = ("violation", "request", "vector", "constraint", "slack", "report")
 
 
 def simulate(
     function: Function,
     data: Floats,
     error_bound: float,
-    protocol: str | Assemble = "gm",
+    protocol: str | Assemble = "auto",
     *,
     tuning_data: Floats | None = None,
     seed: int = 0,
@@ -69,10 +89,11 @@ def simulate(
         function: What is monitored.
         data: (rounds, nodes, dim), float64; row t holds all local vectors at round t.
         error_bound: > 0.
-        protocol: A name in `PROTOCOLS`, or a function like those.
+        protocol: A name in `PROTOCOLS`, or a function like those; "auto" is what we recommend.
         tuning_data: Rounds for tuning only, (rounds, nodes, dim).
         seed: Of everything random.
-        options: The protocol's own; for "gm" those of `Coordinator`, and radius="tuned".
+        options: The protocol's own; for "gm" those of `protocols.gm.Coordinator`, and radius="tuned"; for "auto" and
+            "oneway" `guarantee`.
     """
     data = _checked(data, function, "data")
     if tuning_data is not None:
@@ -119,7 +140,7 @@ class Run:
         self.payload_bytes = 0
         self.coordinator_seconds = 0.0
         self.node_seconds = 0.0
-        self._has_begun = False
+        self._first_reports: list[Message] | None = []
 
     def over(self, data: Floats) -> None:
         """Goes through all rounds of data (rounds, nodes, dim)."""
@@ -132,6 +153,10 @@ class Run:
             if inbox:
                 self._exchange(inbox)
                 value = self._coordinator.answer.value
+            if self._first_reports:
+                # Nobody was answered: this protocol has no constraints, and its reports are what it costs.
+                reports, self._first_reports = self._first_reports, None
+                self._count(reports)
             self.estimates.append(value)
             self.messages_by_round.append(sum(self.messages.values()) - before)
 
@@ -151,11 +176,12 @@ class Run:
 
     def _count(self, messages: list[Message]) -> None:
         for message in messages:
-            if not self._has_begun:
+            if self._first_reports is not None:
                 # The first reports are left out, as are all messages before the first constraint.
                 if not isinstance(message, Constraint):
+                    self._first_reports.append(message)
                     continue
-                self._has_begun = True
+                self._first_reports = None
             self.messages[type(message).__name__.lower()] += 1
             self.payload_bytes += payload_bytes(message)
             if isinstance(message, Violation):

@@ -1,8 +1,11 @@
-"""The node's side of AutoMon: silent while x - slack stays in its zone. NumPy only, no jax."""
+"""A node of any protocol: silent while its vector is in its zone, as seen from its slack or anchor. NumPy only, no jax.
+
+Which protocol it follows it learns from the zone that it gets: of vectors (AutoMon's) or of drifts (the one-way one).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
@@ -12,6 +15,7 @@ from heflwr.automon.messages import (
     Constraint,
     Envelope,
     Message,
+    Report,
     Request,
     Slack,
     Vector,
@@ -19,6 +23,8 @@ from heflwr.automon.messages import (
     ViolationKind,
     generation,
 )
+from heflwr.automon.protocols.anchor import Anchor
+from heflwr.automon.zones.drift import DriftZone
 from heflwr.automon.zones.zone import Floats, PointFunction, Unfinished, Zone
 
 
@@ -34,6 +40,15 @@ class NodeState:
     """The latest local vector."""
     is_reported: bool = True
     """Whether the coordinator was sent `vector`."""
+    updates: int = 0
+    """How many local vectors there have been."""
+    anchor: Floats | None = None
+    """Where drifts start, shape (d,); None outside the one-way protocol."""
+    sequence: int = 0
+    """Reports so far."""
+    lead: float = 0.0
+    way: Floats | None = None
+    """See `Anchor`."""
 
 
 class Node:
@@ -43,9 +58,14 @@ class Node:
     | --- | --- | --- |
     | update | none, or x - slack outside | Violation |
     | update | x - slack inside | nothing |
+    | update | of drifts, x - anchor outside | Report of a new anchor |
+    | update | of drifts, x - anchor inside | nothing |
+    | Request | of drifts | Report, of x itself |
     | Request | any | Vector, if there is one |
     | Constraint, newer | any | takes it; Violation if the vector is outside |
     | Slack, newer, of the zone held | held | the same |
+    | Constraint of drifts, with slack | any | the slack is the anchor from now on |
+    | Constraint of drifts, without, and no anchor | any | Violation with version 0: send me the whole constraint |
     | Slack of another zone | any | Violation with version 0: send me the whole constraint |
     | Constraint or Slack, not newer | any | nothing |
 
@@ -59,11 +79,26 @@ class Node:
         self._index = state.index
         self._version, self._zone, self._slack = state.version, state.zone, state.slack
         self._vector, self._is_reported = state.vector, state.is_reported
+        self._updates, self._sequence = state.updates, state.sequence
+        self._anchor = None if state.anchor is None else Anchor(state.anchor, state.lead, state.way)
 
     @property
     def state(self) -> NodeState:
         """All that the node remembers."""
-        return NodeState(self._index, self._version, self._zone, self._slack, self._vector, self._is_reported)
+        anchor = self._anchor
+        return NodeState(
+            index=self._index,
+            version=self._version,
+            zone=self._zone,
+            slack=self._slack,
+            vector=self._vector,
+            is_reported=self._is_reported,
+            updates=self._updates,
+            anchor=None if anchor is None else anchor.at,
+            sequence=self._sequence,
+            lead=0.0 if anchor is None else anchor.lead,
+            way=None if anchor is None else anchor.way,
+        )
 
     def update(self, x: Floats) -> list[Envelope]:
         """Takes the new local vector, shape (d,), finite."""
@@ -76,6 +111,7 @@ class Node:
         if not (isfinite(x.dot(x)) or np.isfinite(x).all()):
             raise ValueError(f"a local vector must be finite, got {x}")
         self._vector, self._is_reported = x, False
+        self._updates += 1
         return self._check()
 
     def receive(self, message: Message) -> list[Envelope]:
@@ -83,6 +119,8 @@ class Node:
         if isinstance(message, Request):
             if self._vector is None:
                 return []
+            if self._anchor is not None:
+                return self._report(ViolationKind.SAFE_ZONE, replace(self._anchor, at=self._vector))
             self._is_reported = True
             return [Envelope(COORDINATOR, Vector(self._index, self._version, self._vector))]
         if isinstance(message, Constraint) and message.version > self._version:
@@ -90,7 +128,9 @@ class Node:
             finished = zone.finished(self._function, self._zone) if isinstance(zone, Unfinished) else zone
             if finished is None:
                 return self._refuse()
-            self._zone = finished
+            if isinstance(finished, DriftZone):
+                return self._take(message, finished)
+            self._zone, self._anchor = finished, None
         elif isinstance(message, Slack) and message.version > self._version:
             if generation(message.version) != generation(self._version):
                 return self._refuse()
@@ -101,12 +141,34 @@ class Node:
         is_settled = self._vector is None or (self._is_reported and message.slack is None)
         return [] if is_settled else self._check()
 
+    def _take(self, message: Constraint, zone: DriftZone) -> list[Envelope]:
+        """Takes a zone of drifts; with a slack, which is the anchor that the coordinator knows."""
+        if message.slack is not None:
+            self._anchor = Anchor(message.slack)
+        if self._anchor is None:
+            return self._refuse()
+        self._zone, self._slack, self._version = zone, None, message.version
+        return [] if self._vector is None else self._check()
+
     def _check(self) -> list[Envelope]:
         assert self._vector is not None
         if self._zone is None:
             return self._violation(ViolationKind.SAFE_ZONE)
+        if self._anchor is not None:
+            kind = self._zone.violation(self._vector - self._anchor.at)
+            return (
+                []
+                if kind is None
+                else self._report(kind, self._anchor.moved(self._vector, self._zone, self._function.domain))
+            )
         kind = self._zone.violation(self._vector if self._slack is None else self._vector - self._slack)
         return [] if kind is None else self._violation(kind)
+
+    def _report(self, kind: ViolationKind, anchor: Anchor) -> list[Envelope]:
+        self._anchor, self._is_reported = anchor, True
+        self._sequence += 1
+        report = Report(self._index, self._version, self._sequence, self._updates, kind, anchor.at)
+        return [Envelope(COORDINATOR, report)]
 
     def _violation(self, kind: ViolationKind) -> list[Envelope]:
         assert self._vector is not None
@@ -115,5 +177,5 @@ class Node:
 
     def _refuse(self) -> list[Envelope]:
         """Forgets the constraint, which is not in force any more, and asks for a whole one."""
-        self._version, self._zone, self._slack = 0, None, None
+        self._version, self._zone, self._slack, self._anchor = 0, None, None, None
         return [] if self._vector is None else self._violation(ViolationKind.SAFE_ZONE)

@@ -1,0 +1,1 @@
+"""Messages and times of heflwr.automon beside a reference and the possible: `python -m benchmarks.automon`."""

@@ -1,0 +1,99 @@
+"""What the one-way coordinator counts in order to send little: is another zone worth its messages, is any?"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from heflwr.automon.zones.zone import Floats
+
+if TYPE_CHECKING:
+    from heflwr.automon.messages import Report
+    from heflwr.automon.zones.drift import DriftZone
+
+DEAR = 3
+"""Zones in a row that cost more than reporting every change would have, before every change is reported."""
+
+FIRST_REST, LONGEST_REST = 16, 256
+"""Updates for which every change is reported then; doubled each time, up to the second."""
+
+FORGETTING = 0.99
+"""What a report leaves of the longest way."""
+
+
+class Thrift:
+    """The books of one coordinator; `updates` of a node is what reporting all of them would have cost."""
+
+    def __init__(self) -> None:
+        self.reports = 0
+        """Since the last zone."""
+        self.recent: list[Floats] = []
+        """The ways of those reports, from anchor to anchor."""
+        self.longest = 0.0
+        """The longest way of late."""
+        self._weighed = 0
+        self._saved = 0.0
+        self._messages = 0
+        self._updates = self._renewed_at = 0
+        self._dear = 0
+        self._rest, self._rests_until = FIRST_REST, 0
+
+    def reported(self, report: Report, way: Floats) -> None:
+        """A node left the zone."""
+        self.reports += 1
+        self._messages += 1
+        self._updates = max(self._updates, report.updates)
+        self.recent.append(way)
+        self.longest = max(sqrt(float(way.dot(way))), FORGETTING * self.longest)
+
+    def renewed(self, messages: int, is_point: bool) -> None:
+        """All nodes were sent a zone."""
+        self._messages += messages
+        self.reports = self._weighed = 0
+        self.recent = []
+        self._saved = 0.0
+        self._renewed_at = self._updates
+        if is_point:
+            self._dear = 0
+            self._rests_until = self._updates + self._rest
+            self._rest = min(2 * self._rest, LONGEST_REST)
+
+    def is_due(self, nodes: int) -> bool:
+        """Whether there are enough new reports to look for a better zone."""
+        return len(self.recent) - self._weighed >= max(1, nodes // 2)
+
+    def would_save(self, present: DriftZone, better: DriftZone, nodes: int) -> bool:
+        """Whether `better`, had it been there, would have saved as many reports as it costs messages.
+
+        A way that goes on s times as far before it leaves the zone is reported 1 / s times as often.
+        """
+        for way in self.recent[self._weighed :]:
+            self._saved += 1 - min(furthest(present, way) / furthest(better, way), 2.0)
+        self._saved = max(self._saved, 0.0)
+        self._weighed = len(self.recent)
+        return self._saved >= nodes
+
+    def is_too_dear(self, nodes: int) -> bool:
+        """Whether zones have cost more of late, or would cost more in all, than reporting every change."""
+        elapsed = self._updates - self._renewed_at
+        if self._updates == 0:
+            return False
+        self._dear = self._dear + 1 if self.reports + nodes > nodes * elapsed else 0
+        return self._dear >= DEAR or self._messages + 2 * nodes > nodes * (self._updates + 1)
+
+    def is_rested(self, nodes: int) -> bool:
+        """Whether zones may be tried again."""
+        affordable = self._messages + 4 * nodes <= nodes * self._updates
+        return self._updates >= self._rests_until and affordable
+
+
+def furthest(zone: DriftZone, way: Floats) -> float:
+    """How many lengths of `way` lead to the border of the zone, within 3 % and from 1/64 to 64."""
+    low, high = 1 / 64, 64.0
+    while high > 1.03 * low:
+        middle = sqrt(low * high)
+        if zone.violation(middle * way) is None:
+            low = middle
+        else:
+            high = middle
+    return low
