@@ -405,7 +405,8 @@ class Coordinator:
         return [self._request(node) for node in asked]
 
     def _begin_full(self) -> list[Envelope]:
-        return self._poll(np.flatnonzero(self._is_live), Phase.FULL) or self._finish_full()
+        asked = self._poll(np.flatnonzero(self._is_live), Phase.FULL)
+        return asked if asked or not self._is_live.any() else self._finish_full()
 
     def _finish_lazy(self, members: Indices) -> list[Envelope]:
         point = self._point(members)

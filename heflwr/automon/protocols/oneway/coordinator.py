@@ -168,8 +168,9 @@ class OnewayCoordinator:
         is_known = 0 <= node < len(self._is_live) and self._is_live[node] and self._has_zone[node]
         if not is_known or node in self._pending:
             return []
-        if version == self._versions[node] and sequence <= self._sequences[node]:
+        if version == self._versions[node] and sequence == self._sequences[node]:
             return []
+        self._sequences[node] = sequence
         self._has_zone[node] = False
         return self._restore(np.array([node]))
 
@@ -222,7 +223,7 @@ class OnewayCoordinator:
                 self._thrift.reported(message, message.vector - self._anchors[node])
             self._sequences[node] = message.sequence
         else:
-            if isinstance(message, Vector) and node not in self._pending:
+            if isinstance(message, Vector) and self._is_known[node] and node not in self._pending:
                 return False
             self._has_zone[node] = self._has_hessian[node] = False
             self._sequences[node] = -1
