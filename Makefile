@@ -2,6 +2,7 @@
 # make test   set everything up, lint, type-check and test
 # make lint   only the checks that need no run
 # make bench  measure heflwr beside its peers, and what it costs a Flower app: a quarter of an hour
+# make bench-automon   messages of heflwr.automon beside a reference's: eight minutes; data in HEFLWR_AUTOMON_DATA
 # make test-flower-versions   the tests of heflwr.flower on the oldest and the newest Flower
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -11,16 +12,19 @@ BIN := $(VENV)/bin
 PROGRAMS := prometheus ip openssl
 PACKAGES := prometheus iproute2 openssl
 
-.PHONY: demo test test-flower-versions lint bench setup programs clean
+.PHONY: demo test test-flower-versions lint bench bench-automon setup programs clean
 
 demo: setup
 	$(BIN)/python examples/flower_simulation/run.py --out out/demo
 
-# The monitors' tests measure this machine, the logger's hear every line of their process: both have theirs to themselves.
-# The others mostly wait, for Flower above all.
+# Most of the monitors' tests measure this machine, the logger's hear every line of their process: they have theirs to
+# themselves. The others mostly wait, for Flower above all, and so do two of the monitors'.
+WAITING := tests/monitor/test_remote.py tests/monitor/test_power_tegrastats.py
+MEASURING := $(filter-out $(WAITING),$(wildcard tests/monitor/test_*.py)) tests/log
+
 test: setup programs lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/monitor --ignore=tests/log
-	$(BIN)/python -m pytest tests/monitor tests/log
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(MEASURING))
+	$(BIN)/python -m pytest $(MEASURING)
 
 test-flower-versions: setup
 	$(BIN)/python tests/flower_versions.py 1.24.0 1.41.0 1.42.0
@@ -33,6 +37,9 @@ lint: setup
 bench: setup
 	$(BIN)/python -m benchmarks.monitor
 	$(BIN)/python -m benchmarks.flower
+
+bench-automon: setup
+	$(BIN)/python -m benchmarks.automon
 
 setup: $(VENV)/ready
 

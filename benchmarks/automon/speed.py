@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from heflwr.automon import Box, Function
 from heflwr.automon.messages import COORDINATOR, Constraint, Violation, ViolationKind
 from heflwr.automon.protocols.adcd import Adcd
 from heflwr.automon.protocols.gm import Coordinator
-from heflwr.automon.protocols.node import Node, NodeState
+from heflwr.automon.protocols.node import Node
 from heflwr.automon.simulation import PROTOCOLS, Run
 
 from .functions import divergence, inner_product, random_network
@@ -80,10 +82,14 @@ def measure(effort: Effort) -> dict[str, Any]:
 
 def weigh() -> dict[str, Any]:
     """Return what a process of one node takes beyond NumPy: median over processes of its own, KiB."""
-    outputs = [
-        subprocess.run([sys.executable, str(WEIGH)], capture_output=True, text=True, check=True).stdout.split()
-        for _ in range(WEIGHINGS)
-    ]
+    with TemporaryDirectory() as compiled:
+        # As installed: the first process compiles, which takes memory of its own, and does not count.
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled, "PYTHONDONTWRITEBYTECODE": ""}
+        command = [sys.executable, str(WEIGH)]
+        outputs = [
+            subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+            for _ in range(1 + WEIGHINGS)
+        ][1:]
     return {
         "kib": statistics.median(float(kib) for kib, _ in outputs),
         "has_jax": any(has_jax == "True" for _, has_jax in outputs),
@@ -136,7 +142,7 @@ def _check(function: Function, error_bound: float, calls: int) -> float:
     random = np.random.default_rng(0)
     x = np.concatenate([random.dirichlet(np.full(20, 5.0)), random.dirichlet(np.full(20, 5.0))])
     coordinator = Coordinator(function, 1, error_bound, radius=0.25)
-    node = Node(NodeState(0), function)
+    node = Node(0, function)
     for envelope in coordinator.receive(*[each.message for each in node.update(x)]):
         assert envelope.to != COORDINATOR
         assert not node.receive(envelope.message)
@@ -169,7 +175,7 @@ def _fleet(nodes: int, rounds: int) -> dict[str, Any]:
     coordinator, fleet = PROTOCOLS[protocol](function, nodes, 0.3, tuning_data=None, seed=0)
     run = Run(coordinator, fleet)
     began = time.perf_counter()
-    run.over(vectors())  # type: ignore[arg-type]  # rounds are only looked at one by one
+    run.over(vectors())
     seconds = time.perf_counter() - began - making
     messages = sum(run.messages.values())
     return {"nodes": nodes, "rounds": rounds, "protocol": protocol, "seconds": seconds, "messages": messages}

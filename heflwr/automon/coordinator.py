@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from heflwr.automon.protocols import gm
-from heflwr.automon.protocols.oneway import OnewayCoordinator, certifier
+from heflwr.automon.protocols.oneway import OnewayCoordinator, choose_certifier
 
 if TYPE_CHECKING:
     from heflwr.automon.answer import Answer
@@ -42,7 +42,7 @@ class Coordinator:
         if protocol == "gm":
             self._machine = gm.Coordinator(function, nodes, error_bound, **options)
         else:
-            found = certifier(function, error_bound, **options)
+            found = choose_certifier(function, error_bound, **options)
             self._machine = OnewayCoordinator(function, nodes, error_bound, found)
 
     @classmethod
@@ -68,7 +68,7 @@ class Coordinator:
         if protocol == "gm":
             coordinator._machine = gm.Coordinator.from_state(state, function, error_bound, **options)
         else:
-            found = certifier(function, error_bound, **options)
+            found = choose_certifier(function, error_bound, **options)
             coordinator._machine = OnewayCoordinator.from_state(state, function, error_bound, found)
         return coordinator
 

@@ -22,7 +22,6 @@ __all__ = [
     "Violation",
     "ViolationKind",
     "generation",
-    "payload_bytes",
     "version",
 ]
 
@@ -110,21 +109,3 @@ class Envelope:
 
     to: int
     message: Message
-
-
-HEADER_BYTES = 16
-"""Kind, addressee, length and version."""
-
-
-def payload_bytes(message: Message) -> int:
-    """How many bytes a message takes, transport overhead left out: header, a kind, and float64 numbers."""
-    if isinstance(message, Request):
-        return HEADER_BYTES
-    if isinstance(message, Report):
-        return HEADER_BYTES + 20 + 8 * message.vector.size
-    if isinstance(message, Violation):
-        return HEADER_BYTES + 4 + 8 * message.vector.size
-    if isinstance(message, Vector):
-        return HEADER_BYTES + 8 * message.vector.size
-    numbers = message.zone.numbers if isinstance(message, Constraint) else 0
-    return HEADER_BYTES + 8 * (numbers + (0 if message.slack is None else message.slack.size))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heflwr.automon.messages import Constraint, Message, Violation, payload_bytes
+from heflwr.automon.codec import payload_bytes
+from heflwr.automon.messages import COORDINATOR, Constraint, Envelope, Violation
 from heflwr.automon.protocols.baselines import BASELINES
 from heflwr.automon.protocols.gm import Coordinator
 from heflwr.automon.protocols.gm_fleet import GmFleet
-from heflwr.automon.protocols.oneway import OnewayCoordinator, OnewayFleet, certifier
+from heflwr.automon.protocols.oneway import OnewayCoordinator, OnewayFleet, choose_certifier
 from heflwr.automon.protocols.zoning import choose
 from heflwr.automon.report import Report
 from heflwr.automon.tuning import tuned_radius
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from heflwr.automon.function import Function
     from heflwr.automon.protocols.derivation import AtLeast
     from heflwr.automon.protocols.machine import CoordinatorMachine, Fleet
@@ -59,7 +62,7 @@ def assemble_oneway(
     guarantee: AtLeast | None = None,
 ) -> tuple[CoordinatorMachine, Fleet]:
     """The one-way protocol, which adapts to what it sees and needs no tuning data."""
-    found = certifier(function, error_bound, guarantee=guarantee, seed=seed)
+    found = choose_certifier(function, error_bound, guarantee=guarantee, seed=seed)
     return OnewayCoordinator(function, nodes, error_bound, found), OnewayFleet(function, nodes)
 
 
@@ -87,13 +90,17 @@ def simulate(
 
     Args:
         function: What is monitored.
-        data: (rounds, nodes, dim), float64; row t holds all local vectors at round t.
+        data: (rounds, nodes, dim), float64, finite and in the function's domain; row t holds all local vectors at
+            round t.
         error_bound: > 0.
         protocol: A name in `PROTOCOLS`, or a function like those; "auto" is what we recommend.
         tuning_data: Rounds for tuning only, (rounds, nodes, dim).
         seed: Of everything random.
         options: The protocol's own; for "gm" those of `protocols.gm.Coordinator`, and radius="tuned"; for "auto" and
             "oneway" `guarantee`.
+
+    Raises:
+        ValueError: Data are of another shape, not finite or outside the domain, or an argument is out of range.
     """
     data = _checked(data, function, "data")
     if tuning_data is not None:
@@ -140,15 +147,17 @@ class Run:
         self.payload_bytes = 0
         self.coordinator_seconds = 0.0
         self.node_seconds = 0.0
-        self._first_reports: list[Message] | None = []
+        self._first_reports: list[Envelope] | None = []
+        self._vectors: Floats | None = None
 
-    def over(self, data: Floats) -> None:
+    def over(self, data: Iterable[Floats]) -> None:
         """Goes through all rounds of data (rounds, nodes, dim)."""
         value = self._coordinator.answer.value
         for vectors in data:
+            self._vectors = vectors
             before = sum(self.messages.values())
             start = perf_counter()
-            inbox = [envelope.message for envelope in self._fleet.update(vectors)]
+            inbox = self._fleet.update(vectors)
             self.node_seconds += perf_counter() - start
             if inbox:
                 self._exchange(inbox)
@@ -160,32 +169,39 @@ class Run:
             self.estimates.append(value)
             self.messages_by_round.append(sum(self.messages.values()) - before)
 
-    def _exchange(self, inbox: list[Message]) -> None:
+    def _exchange(self, inbox: list[Envelope]) -> None:
         """Carries messages to and fro until nobody has anything to say."""
         while inbox:
             self._count(inbox)
             start = perf_counter()
-            envelopes = self._coordinator.receive(*inbox)
+            outbox = self._coordinator.receive(*[envelope.message for envelope in inbox])
             middle = perf_counter()
-            inbox = []
-            for envelope in envelopes:
-                inbox += [reply.message for reply in self._fleet.receive(envelope.to, envelope.message)]
+            inbox = [reply for envelope in outbox for reply in self._fleet.receive(envelope.to, envelope.message)]
             self.coordinator_seconds += middle - start
             self.node_seconds += perf_counter() - middle
-            self._count([envelope.message for envelope in envelopes])
+            self._count(outbox)
 
-    def _count(self, messages: list[Message]) -> None:
-        for message in messages:
+    def _count(self, envelopes: Iterable[Envelope]) -> None:
+        for envelope in envelopes:
+            message = envelope.message
             if self._first_reports is not None:
                 # The first reports are left out, as are all messages before the first constraint.
                 if not isinstance(message, Constraint):
-                    self._first_reports.append(message)
+                    self._first_reports.append(envelope)
                     continue
                 self._first_reports = None
             self.messages[type(message).__name__.lower()] += 1
-            self.payload_bytes += payload_bytes(message)
+            self.payload_bytes += payload_bytes(message, self._known(envelope))
             if isinstance(message, Violation):
                 self.violations[message.kind.name.lower()] += 1
+
+    def _known(self, envelope: Envelope) -> Floats | None:
+        """The receiver's vector of this round: what a constraint says of it need not travel."""
+        if not isinstance(envelope.message, Constraint):
+            return None
+        assert self._vectors is not None
+        assert envelope.to != COORDINATOR
+        return np.asarray(self._vectors[envelope.to])
 
 
 def _tune(
@@ -210,6 +226,17 @@ def _checked(data: Floats, function: Function, name: str) -> Floats:
     array = np.ascontiguousarray(data, dtype=np.float64)
     if array.ndim != 3 or array.shape[2] != function.dim or 0 in array.shape:
         raise ValueError(f"{name} must have shape (rounds, nodes, {function.dim}), got {array.shape}")
-    if not all(np.isfinite(vectors).all() for vectors in array):
-        raise ValueError(f"{name} must be finite")
+    for number, vectors in enumerate(array):
+        if not np.isfinite(vectors).all():
+            raise ValueError(f"{name} must be finite, got {_first(vectors, ~np.isfinite(vectors), number)}")
+        if function.domain is not None:
+            outside = (vectors < function.domain.lower) | (vectors > function.domain.upper)
+            if outside.any():
+                where = _first(vectors, outside, number)
+                raise ValueError(f"{name} must be in the function's domain, got {where}: move them in, or widen it")
     return array
+
+
+def _first(vectors: Floats, is_wrong: NDArray[np.bool_], number: int) -> str:
+    node, coordinate = (int(index) for index in np.argwhere(is_wrong)[0])
+    return f"{vectors[node, coordinate]} at round {number}, node {node}, coordinate {coordinate}"

@@ -17,6 +17,9 @@ GRID = 10
 SMALLEST_RADIUS = 2.0**-40
 """The search gives up halving here: data this still violate no neighbourhood at any radius."""
 
+LARGEST_RADIUS = 2.0**40
+"""And doubling here: what still violates a neighbourhood so wide will at any radius."""
+
 
 def tuned_radius(count: Count, widest: float) -> float:
     """Returns the best radius.
@@ -42,8 +45,10 @@ def tuned_radius(count: Count, widest: float) -> float:
         return max(found, key=lambda each: (-total(each), each))
     smallest = largest = radius
     while (counts := run(smallest))["safe_zone"] > 0 and counts["neighbourhood"] < 2 * counts["safe_zone"]:
+        if smallest <= SMALLEST_RADIUS:
+            break
         smallest /= 2
-    while run(largest)["neighbourhood"] > 0 and 2 * largest <= widest:
+    while run(largest)["neighbourhood"] > 0 and 2 * largest <= min(widest, LARGEST_RADIUS):
         largest *= 2
     for radius in np.linspace(smallest, largest, GRID):
         run(float(radius))

@@ -15,8 +15,8 @@ from heflwr.automon.function import Function
 from heflwr.automon.messages import Request, Vector
 from heflwr.automon.protocols import Machines
 from heflwr.automon.protocols.gm import Coordinator
-from heflwr.automon.protocols.node import Node, NodeState
 from heflwr.automon.protocols.nearest import nearest_entropy, nearest_variance
+from heflwr.automon.protocols.node import Node
 from heflwr.automon.protocols.periodic import Coordinator as PeriodicCoordinator
 from heflwr.automon.protocols.tailored import balls, convex_bound, entropy_zones, local_check, variance_zones
 from heflwr.automon.simulation import simulate
@@ -225,7 +225,7 @@ def test_arrays_of_nodes_equal_single_ones(name: str) -> None:
         coordinator = Coordinator(
             function, nodes, error_bound, derivation=derive(function, error_bound, **options), seed=seed, **sync
         )
-        return coordinator, Machines([Node(NodeState(index), function) for index in range(nodes)])
+        return coordinator, Machines([Node(index, function) for index in range(nodes)])
 
     slow = simulate(function, data, 0.1, one_object_a_node)
     fast = simulate(function, data, 0.1, protocol, **options, **sync)

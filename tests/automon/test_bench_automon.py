@@ -18,6 +18,7 @@ pytest.importorskip("matplotlib")
 
 from benchmarks.automon.counts import count, geometric_mean, ratios
 from benchmarks.automon.data_sets import ORDER, generated, missing, recorded
+from benchmarks.automon.speed import weigh
 
 ROOT = Path(__file__).parents[2]
 NODES = 3
@@ -78,6 +79,14 @@ def test_a_row_holds_every_figure(folder: Path) -> None:
     assert row["info"] <= row["filter"] <= row["gm"]["messages"]
     assert "guaranteed" == row["gm"]["guarantee"]
     assert [row["gm"]["messages"] / 40] == ratios([row, {"gm": row["gm"]}], "gm")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is read from /proc")
+def test_a_node_is_light() -> None:
+    """A node with its zones takes less than 1 MiB beside NumPy, and brings no JAX."""
+    weighed = weigh()
+    assert 0 < weighed["kib"] < 1024
+    assert not weighed["has_jax"]
 
 
 def test_the_geometric_mean_is_that() -> None:

@@ -11,14 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heflwr.automon.answer import Guarantee
+from heflwr.automon.box import Box
+from heflwr.automon.codec import encode, payload_bytes
 from heflwr.automon.function import Function
-from heflwr.automon.messages import Constraint, Request, Slack, Vector, Violation, ViolationKind, payload_bytes
+from heflwr.automon.messages import COORDINATOR, Constraint, Envelope, Message
 from heflwr.automon.protocols import CoordinatorMachine, Fleet, Machines
 from heflwr.automon.protocols.gm import Coordinator
-from heflwr.automon.protocols.node import Node, NodeState
-from heflwr.automon.simulation import simulate
-from heflwr.automon.tuning import tuned_radius
-from heflwr.automon.zones.quadratic import QuadraticZone
+from heflwr.automon.protocols.node import Node
+from heflwr.automon.simulation import PROTOCOLS, simulate
+from heflwr.automon.tuning import LARGEST_RADIUS, SMALLEST_RADIUS, tuned_radius
 
 SADDLE_HESSIAN = np.diag([-2.0, 2.0])
 SADDLE = Function(lambda x: x[1] ** 2 - x[0] ** 2, 2, gradient=lambda x: SADDLE_HESSIAN @ x, hessian=SADDLE_HESSIAN)
@@ -35,15 +36,16 @@ def walk(rounds: int, nodes: int, dim: int, seed: int = 0) -> np.ndarray:
 def one_object_a_node(
     function: Function, nodes: int, error_bound: float, *, tuning_data: Any, seed: int, **options: Any
 ) -> tuple[CoordinatorMachine, Fleet]:
-    machines = [Node(NodeState(index), function) for index in range(nodes)]
+    machines = [Node(index, function) for index in range(nodes)]
     return Coordinator(function, nodes, error_bound, seed=seed, **options), Machines(machines)
 
 
-def test_still_data_cost_the_first_sync() -> None:
+@pytest.mark.parametrize("protocol", ["gm", "oneway"])
+def test_still_data_cost_the_first_sync(protocol: str) -> None:
     """Nothing moves: one constraint a node, and no error."""
-    report = simulate(SADDLE, np.ones((20, 5, 2)), 0.1)
+    report = simulate(SADDLE, np.ones((20, 5, 2)), 0.1, protocol)
     assert 5 == report.messages
-    assert {"violation": 0, "request": 0, "vector": 0, "constraint": 5, "slack": 0} == report.messages_by_kind
+    assert {"constraint": 5} == {kind: count for kind, count in report.messages_by_kind.items() if count}
     assert (0.0, 0, 1, 0) == (report.max_error, report.bound_violations, report.full_syncs, report.lazy_syncs)
 
 
@@ -59,7 +61,7 @@ def test_the_bound_holds_every_round(sync: str, seed: int, nodes: int, error_bou
 
 def test_the_counts_fit_together() -> None:
     """Every request is answered, every violation and answer brings a sync, and the rounds add up to the sum."""
-    report = simulate(SADDLE, walk(300, 6, 2), 0.1)
+    report = simulate(SADDLE, walk(300, 6, 2), 0.1, "gm")
     kinds = report.messages_by_kind
     assert kinds["request"] == kinds["vector"]
     assert kinds["violation"] + kinds["vector"] + report.nodes == kinds["constraint"] + kinds["slack"]
@@ -84,7 +86,7 @@ def test_a_fleet_of_arrays_equals_a_fleet_of_objects(function: Function, options
 
 def test_a_varying_hessian_is_only_searched() -> None:
     """Where the curvature comes from a search the report says that it is heuristic, and why."""
-    report = simulate(SINE, walk(100, 4, 1), 0.2, radius=1.0)
+    report = simulate(SINE, walk(100, 4, 1), 0.2, "gm", radius=1.0)
     assert Guarantee.HEURISTIC is report.guarantee
     assert "search" in report.reason
     assert report.max_error <= 0.2
@@ -101,22 +103,22 @@ def test_a_linear_function_is_exact() -> None:
 def test_a_varying_hessian_needs_a_neighbourhood() -> None:
     """Neither a domain nor a radius: refused with the way out."""
     with pytest.raises(ValueError, match="needs a domain or a radius"):
-        simulate(SINE, walk(3, 2, 1), 0.2)
+        simulate(SINE, walk(3, 2, 1), 0.2, "gm")
 
 
 def test_lazy_sync_saves_messages_on_noise() -> None:
     """On noisy data balancing among few nodes is cheaper than asking all."""
     data = walk(300, 10, 2)
-    assert simulate(SADDLE, data, 0.1).messages < simulate(SADDLE, data, 0.1, sync="eager").messages
+    assert simulate(SADDLE, data, 0.1, "gm").messages < simulate(SADDLE, data, 0.1, "gm", sync="eager").messages
 
 
 def test_tuning_runs_on_the_tuning_data() -> None:
     """radius="tuned" finds a radius on data set aside, and needs them."""
-    report = simulate(SINE, walk(100, 4, 1), 0.2, radius="tuned", tuning_data=walk(60, 4, 1, seed=1))
+    report = simulate(SINE, walk(100, 4, 1), 0.2, "gm", radius="tuned", tuning_data=walk(60, 4, 1, seed=1))
     assert report.radius is not None
     assert report.max_error <= 0.2
     with pytest.raises(ValueError, match="needs tuning_data"):
-        simulate(SINE, walk(3, 4, 1), 0.2, radius="tuned")
+        simulate(SINE, walk(3, 4, 1), 0.2, "gm", radius="tuned")
 
 
 @pytest.mark.parametrize("widest", [8.0, np.inf])
@@ -140,15 +142,80 @@ def test_tuning_on_still_data_ends() -> None:
     assert 1.0 == tuned_radius(lambda radius: {"safe_zone": 0, "neighbourhood": 0}, np.inf)
 
 
-def test_payload_counts_numbers() -> None:
-    """Bytes follow from the numbers a message holds; the Hessian costs its size once."""
-    vector = np.zeros(2)
-    zone = QuadraticZone.of(vector, 0.0, vector, (-1.0, 1.0), SADDLE_HESSIAN)
-    assert 16 == payload_bytes(Request(1))
-    assert 36 == payload_bytes(Violation(0, 1, ViolationKind.SAFE_ZONE, vector))
-    assert 32 == payload_bytes(Vector(0, 1, vector)) == payload_bytes(Slack(1, vector))
-    first = payload_bytes(Constraint(1, zone, vector))
-    assert 8 * 4 == first - payload_bytes(Constraint(1, zone.without_factor(), vector))
+@pytest.mark.parametrize("widest", [8.0, np.inf])
+@given(safe_zone=st.integers(0, 9), neighbourhood=st.integers(1, 99))
+def test_tuning_ends_whatever_the_radius_does(widest: float, safe_zone: int, neighbourhood: int) -> None:
+    """Violations that no radius makes fewer: the search ends, within its limits."""
+    counts = {"safe_zone": safe_zone, "neighbourhood": neighbourhood}
+    assert SMALLEST_RADIUS <= tuned_radius(lambda radius: counts, widest) <= min(widest, LARGEST_RADIUS)
+
+
+class Recorded:
+    """A fleet that notes what each side sends, with the vectors of the round."""
+
+    def __init__(self, fleet: Fleet, sent: list[tuple[Envelope, np.ndarray]]) -> None:
+        self._fleet, self._sent = fleet, sent
+        self._vectors = np.zeros(0)
+
+    def update(self, vectors: np.ndarray) -> list[Envelope]:
+        self._vectors = vectors
+        return self._noted(self._fleet.update(vectors))
+
+    def receive(self, node: int, message: Message) -> list[Envelope]:
+        self._noted([Envelope(node, message)])
+        return self._noted(self._fleet.receive(node, message))
+
+    def _noted(self, envelopes: list[Envelope]) -> list[Envelope]:
+        self._sent += [(envelope, self._vectors) for envelope in envelopes]
+        return envelopes
+
+
+@pytest.mark.parametrize("protocol", ["gm", "oneway"])
+def test_payload_is_what_the_messages_take_as_bytes(protocol: str) -> None:
+    """Every message counts as long as it is encoded, slack that its receiver can work out left out."""
+    sent: list[tuple[Envelope, np.ndarray]] = []
+
+    def recorded(*args: Any, **options: Any) -> Any:
+        coordinator, fleet = PROTOCOLS[protocol](*args, **options)
+        return coordinator, Recorded(fleet, sent)
+
+    data = walk(100, 4, 2)
+    report = simulate(SADDLE, data, 0.1, recorded)
+    counted = sent[4:]  # but for the first reports
+    assert report.messages == len(counted)
+    lengths = [
+        len(encode(envelope.message, None if envelope.to == COORDINATOR else vectors[envelope.to]))
+        for envelope, vectors in counted
+    ]
+    assert sum(lengths) == report.payload_bytes
+    without = sum(payload_bytes(envelope.message) for envelope, _ in counted)
+    has_anchored = protocol == "gm" and any(isinstance(envelope.message, Constraint) for envelope, _ in counted)
+    assert (report.payload_bytes < without) == has_anchored
+
+
+BOXED = Function(
+    lambda x: x[0] * x[1],
+    2,
+    Box(np.array([0.0, -np.inf]), np.array([1.0, 2.0])),
+    gradient=lambda x: x[::-1],
+    hessian=np.eye(2)[::-1],
+)
+
+
+@pytest.mark.parametrize("name", ["data", "tuning_data"])
+@pytest.mark.parametrize(("coordinate", "value"), [(0, -1e-9), (0, 1.5), (1, 2.5)])
+def test_data_outside_the_domain_are_refused_with_their_place(name: str, coordinate: int, value: float) -> None:
+    """A vector outside of where f is defined is found before anything runs, and named."""
+    data = np.zeros((5, 3, 2))
+    data[4, 1, coordinate] = value
+    given = {"data": np.ones((5, 3, 2)), name: data}
+    with pytest.raises(ValueError, match=rf"{name} must .* got {value} at round 4, node 1, coordinate {coordinate}"):
+        simulate(BOXED, error_bound=0.1, **given)
+
+
+def test_data_on_the_border_of_the_domain_are_inside() -> None:
+    """The domain is closed, and may be open to one side for ever."""
+    assert 2 == simulate(BOXED, np.array([[[0.0, -1e9], [1.0, 2.0]]]), 0.1).messages
 
 
 @pytest.mark.parametrize(
@@ -157,7 +224,7 @@ def test_payload_counts_numbers() -> None:
         (np.zeros((3, 2)), "data must have shape"),
         (np.zeros((3, 2, 5)), "data must have shape"),
         (np.zeros((0, 2, 2)), "data must have shape"),
-        (np.full((3, 2, 2), np.nan), "data must be finite"),
+        (np.full((3, 2, 2), np.nan), "data must be finite, got nan at round 0, node 0, coordinate 0"),
     ],
 )
 def test_wrong_data_are_refused(data: np.ndarray, match: str) -> None:

@@ -45,12 +45,14 @@ SLOW_LEASE: dict[str, Any] = {"lease_seconds": 60.0, "retry_seconds": 0.2}
 @given(st.lists(st.floats(-9, 9), min_size=2, max_size=2), st.booleans())
 def test_a_nodes_state_survives_as_bytes(x: list[float], has_slack: bool) -> None:
     """A node made of the bytes of another's state goes on like it."""
-    node = Node(NodeState(7), SADDLE)
+    node = Node(7, SADDLE)
     node.update(np.array(x))
     coordinator = Coordinator(SADDLE, 8, BOUND, sync="lazy-lru" if has_slack else "eager", slack=has_slack)
     fresh = [Violation(i, 0, ViolationKind.SAFE_ZONE, np.array(x)) for i in range(8)]
     node.receive(coordinator.receive(*fresh)[7].message)
-    again = Node(node_from_arrays(arrays_from_bytes(arrays_to_bytes(node_to_arrays(node.state))), SADDLE), SADDLE)
+    again = Node.from_state(
+        node_from_arrays(arrays_from_bytes(arrays_to_bytes(node_to_arrays(node.state))), SADDLE), SADDLE
+    )
     for point in (np.array(x), np.array([0.0, 10.0])):
         assert [vars(each.message).keys() for each in node.update(point)] == [
             vars(each.message).keys() for each in again.update(point)
@@ -155,7 +157,7 @@ def test_a_node_remembers_only_its_latest_vectors() -> None:
 
 
 def fleet(nodes: int, **options: Any) -> MemoryNetwork:
-    machines: dict[int, Any] = {index: Node(NodeState(index), SADDLE) for index in range(nodes)}
+    machines: dict[int, Any] = {index: Node(index, SADDLE) for index in range(nodes)}
     network = MemoryNetwork(Coordinator(SADDLE, nodes, BOUND), machines, **options)
     for index, node in machines.items():
         network.send(index, node.update(np.zeros(2)))

@@ -20,7 +20,7 @@ from heflwr.automon.function import Function
 from heflwr.automon.protocols.affine import Affine
 from heflwr.automon.relaxations import CURVES, lines
 from heflwr.automon.simulation import simulate
-from heflwr.automon.zones import ViolationKind
+from heflwr.automon.zones.zone import ViolationKind
 
 RANDOM = np.random.default_rng(5)
 LAYERS = [(RANDOM.normal(size=(3, 6)), RANDOM.normal(size=6)), (RANDOM.normal(size=(6, 1)), RANDOM.normal(size=1))]
@@ -151,7 +151,7 @@ def test_a_zone_stays_in_domain_and_radius() -> None:
 def test_a_wide_bound_of_a_bounded_function_is_never_violated() -> None:
     """|sin| <= 1: with a bound of 2 one sync is enough for ever."""
     data = np.random.default_rng(1).normal(0, 50, (40, 3, 1))
-    report = simulate(Function(lambda x: jnp.sin(x[0]), 1), data, 2.0)
+    report = simulate(Function(lambda x: jnp.sin(x[0]), 1), data, 2.0, "gm")
     assert 3 == report.messages
     assert Guarantee.GUARANTEED is report.guarantee
 

@@ -18,7 +18,8 @@ from heflwr.automon.messages import Violation
 from heflwr.automon.protocols.gm import Coordinator
 from heflwr.automon.protocols.zoning import choose
 from heflwr.automon.simulation import simulate
-from heflwr.automon.zones import DcZone, ViolationKind
+from heflwr.automon.zones.dc import DcZone
+from heflwr.automon.zones.zone import ViolationKind
 
 UNIT = Box(np.zeros(2), np.ones(2))
 SQUARE = {"gradient": lambda x: 4 * x**3, "hessian": lambda x: np.diag(12 * x**2)}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from heflwr.automon.errors import UnsupportedFunction
 from heflwr.automon.forms import CoefficientOfVariation, Form, Increasing, JainFairness, Quantile, Ratio
 from heflwr.automon.function import Function
-from heflwr.automon.zones import ViolationKind
+from heflwr.automon.zones.zone import ViolationKind
 
 RATIO = Ratio(np.array([1.0, -2.0, 0.5]), np.array([0.5, 1.0, 0.0]), numerator_offset=0.3, denominator_offset=0.1)
 LOG = Increasing(

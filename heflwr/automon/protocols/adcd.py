@@ -37,6 +37,7 @@ class Adcd:
         self._function = function
         self._error_bound = error_bound
         self._seed = seed
+        self.why_not = why_not
         self._searched = f"{SEARCHED}; {why_not}" if why_not else SEARCHED
         self.has_neighbourhood = not function.is_constant_hessian
         self.guarantee, self.reason = Guarantee.HEURISTIC, self._searched

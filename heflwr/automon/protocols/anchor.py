@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import sqrt
 
+import numpy as np
+
 from heflwr.automon.box import Box
 from heflwr.automon.zones.zone import Floats, Zone
 
@@ -45,7 +47,7 @@ class Anchor:
             turn = float(way.dot(self.way)) / lengths if lengths > 0 else 0.0
             lead += LEARNING * (turn - lead)
         lead = min(max(lead, -FURTHEST), FURTHEST)
-        ahead = lead * way
+        ahead = lead * way if self.lead else np.zeros_like(way)  # the first turn alone is not acted on
         for _ in range(CUTS):
             at = x + ahead if domain is None else domain.clip(x + ahead)
             if zone.violation(x - at) is None:

@@ -61,7 +61,7 @@ class Coordinator:
     | Violation, older | its constraint is sent again | counts as its vector if polled, else sent again | the same |
     | Vector | nothing | counts if polled | counts if polled |
     | of a node that is not live | joins | joins | joins |
-    | wrong node, shape, NaN | refused, counted | refused, counted | refused, counted |
+    | wrong node, shape, NaN, outside f's domain | refused, counted | refused, counted | refused, counted |
     | join | asked for its vector, then balanced like a violator | the same | polled too |
     | lost | its slack is taken over by some nodes | the same | no longer waited for |
 
@@ -70,8 +70,9 @@ class Coordinator:
         nodes: How many nodes there are at the start, numbered from 0; the first sync waits for all of them.
         error_bound: > 0.
         sync: Whether and how nodes are chosen to balance a violation.
-        slack: Whether nodes get slack; needed by the lazy kinds. Without it the bound holds only where each node's
-            messages arrive in order: a node cannot tell that a zone was built on an older vector of its own.
+        slack: Whether nodes get slack; needed by the lazy kinds. Without it the bound holds only at the end of a round,
+            in which every node had an update: one that is outside after a full sync says so at its next. And only where
+            each node's messages arrive in order: it cannot tell that a zone was built on an older vector of its own.
         radius: Half-side of the neighbourhood for functions with a varying Hessian; None: the domain.
         may_double: Whether the radius doubles after many neighbourhood violations in a row.
         lazy_share: Largest share of the live nodes in a lazy sync.
@@ -116,6 +117,7 @@ class Coordinator:
         self._version = 0
         self._phase = Phase.FULL
         self._dim = int(function.dim)
+        self._domain = function.domain
         self._vectors = np.zeros((nodes, self._dim))
         self._slack = np.zeros((nodes, self._dim))
         self._debt = np.zeros(self._dim)  # what the slacks of the live nodes lack to sum to zero
@@ -288,6 +290,7 @@ class Coordinator:
             and isinstance(vector, np.ndarray)
             and vector.shape == (self._dim,)
             and bool(np.isfinite(vector).all())
+            and (self._domain is None or self._domain.contains(vector))
         )
 
     def _take(self, message: Violation | Vector, out: list[Envelope]) -> None:

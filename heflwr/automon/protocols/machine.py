@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from heflwr.automon.answer import Answer
-from heflwr.automon.messages import Envelope, Message
-from heflwr.automon.zones.zone import Floats
+if TYPE_CHECKING:
+    from heflwr.automon.answer import Answer
+    from heflwr.automon.messages import Envelope, Message
+    from heflwr.automon.zones.zone import Floats
 
 
 class NodeMachine(Protocol):

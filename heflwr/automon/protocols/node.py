@@ -6,7 +6,7 @@ Which protocol it follows it learns from the zone that it gets: of vectors (Auto
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import isfinite
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from heflwr.automon.messages import (
 from heflwr.automon.protocols.anchor import Anchor
 from heflwr.automon.zones.drift import DriftZone
 from heflwr.automon.zones.zone import Floats, PointFunction, Unfinished, Zone
+
+if TYPE_CHECKING:
+    from heflwr.automon.box import Box
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ class NodeState:
 
 
 class Node:
-    """One node; `state` can be taken at any time and a node made from it again.
+    """One node; its `state` can be taken at any time and a node made `from_state` again.
 
     | event | constraint | what it does |
     | --- | --- | --- |
@@ -70,17 +73,37 @@ class Node:
     | Constraint or Slack, not newer | any | nothing |
 
     Args:
-        state: A new node's is `NodeState(index)`.
+        index: >= 0; no two nodes have the same.
         function: f for NumPy and its domain; zones that need no f leave it alone.
     """
 
-    def __init__(self, state: NodeState, function: PointFunction) -> None:
+    def __init__(self, index: int, function: PointFunction) -> None:
+        if index < 0:
+            raise ValueError(f"index must be >= 0, got {index}")
         self._function = function
-        self._index = state.index
-        self._version, self._zone, self._slack = state.version, state.zone, state.slack
-        self._vector, self._is_reported = state.vector, state.is_reported
-        self._updates, self._sequence = state.updates, state.sequence
-        self._anchor = None if state.anchor is None else Anchor(state.anchor, state.lead, state.way)
+        self._index = index
+        self._version = 0
+        self._zone: Zone | None = None
+        self._slack: Floats | None = None
+        self._vector: Floats | None = None
+        self._is_reported = True
+        self._updates = self._sequence = 0
+        self._anchor: Anchor | None = None
+
+    @classmethod
+    def from_state(cls, state: NodeState, function: PointFunction) -> Node:
+        """The node as it was.
+
+        Args:
+            state: What `state` gave.
+            function: As before.
+        """
+        node = cls(state.index, function)
+        node._version, node._zone, node._slack = state.version, state.zone, state.slack
+        node._vector, node._is_reported = state.vector, state.is_reported
+        node._updates, node._sequence = state.updates, state.sequence
+        node._anchor = None if state.anchor is None else Anchor(state.anchor, state.lead, state.way)
+        return node
 
     @property
     def state(self) -> NodeState:
@@ -101,18 +124,30 @@ class Node:
         )
 
     def update(self, x: Floats) -> list[Envelope]:
-        """Takes the new local vector, shape (d,), finite."""
+        """Takes the new local vector, shape (d,), finite and in the function's domain.
+
+        Raises:
+            ValueError: It is of another shape than before, not finite or outside the domain; the node stays as it was.
+        """
         x = np.array(x, dtype=np.float64)
+        domain = self._function.domain
         known = self._vector if self._slack is None else self._slack
+        if known is None and domain is not None:
+            known = domain.lower
         if x.ndim != 1 or (known is not None and x.shape != known.shape):
             expected = "(d,)" if known is None else str(known.shape)
             raise ValueError(f"a local vector must have shape {expected}, got {x.shape}")
-        # The sum of squares is the quick test, in one call; it may overflow, which the slow one tells from NaN.
-        if not (isfinite(x.dot(x)) or np.isfinite(x).all()):
+        if np.count_nonzero(np.isfinite(x)) != x.size:  # in half the time that all() takes
             raise ValueError(f"a local vector must be finite, got {x}")
+        if domain is not None and not domain.contains(x):
+            raise ValueError(f"a local vector must be in the function's domain, got {_outside(x, domain)}")
         self._vector, self._is_reported = x, False
         self._updates += 1
         return self._check()
+
+    def again(self) -> list[Envelope]:
+        """What there is to say of the last local vector, as if it had come now; for transports that lose messages."""
+        return [] if self._vector is None else self._check()
 
     def receive(self, message: Message) -> list[Envelope]:
         """Takes a message from the coordinator; one that is late or not for nodes changes nothing."""
@@ -179,3 +214,9 @@ class Node:
         """Forgets the constraint, which is not in force any more, and asks for a whole one."""
         self._version, self._zone, self._slack, self._anchor = 0, None, None, None
         return [] if self._vector is None else self._violation(ViolationKind.SAFE_ZONE)
+
+
+def _outside(x: Floats, domain: Box) -> str:
+    """What to say of a vector outside the domain: its first coordinate that is, with the bounds."""
+    at = int(np.argmax((x < domain.lower) | (x > domain.upper)))
+    return f"{x[at]} at coordinate {at}, which has to be within [{domain.lower[at]}, {domain.upper[at]}]"

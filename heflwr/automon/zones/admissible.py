@@ -25,11 +25,6 @@ class AdmissibleZone:
 
     reads_values: ClassVar[bool] = True
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return len(self.reference) + 3
-
     def finished(self, function: PointFunction, previous: Zone | None = None) -> AdmissibleZone:
         """Adds f."""
         return replace(self, function=function.numpy)

@@ -37,11 +37,6 @@ class AffineZone:
 
     reads_values: ClassVar[bool] = False
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return 3 * len(self.reference) + 4
-
     def finished(self, function: PointFunction, previous: Zone | None = None) -> AffineZone:
         """Works out the box."""
         return replace(self, box=neighbourhood(function.domain, self.reference, self.radius))

@@ -55,11 +55,6 @@ class BallZone:
 
     reads_values: ClassVar[bool] = False
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return len(self.reference) + 3
-
     def finished(self, function: Any, previous: Zone | None = None) -> BallZone:
         """Adds f, its gradient, and its Hessian where that is constant."""
         numpy = function.numpy

@@ -32,11 +32,6 @@ class ConcaveZone:
 
     reads_values: ClassVar[bool] = True
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return 2 * len(self.reference) + 3
-
     def finished(self, function: PointFunction, previous: Zone | None = None) -> ConcaveZone:
         """Adds f."""
         return replace(self, function=function.numpy)

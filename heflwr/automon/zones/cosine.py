@@ -33,11 +33,6 @@ class CosineZone:
 
     reads_values: ClassVar[bool] = False
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return len(self.reference) + 3
-
     def violation(self, x: Floats) -> ViolationKind | None:
         return ViolationKind.SAFE_ZONE if self.violations(x[None])[0] else None
 

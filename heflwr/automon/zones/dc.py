@@ -43,11 +43,6 @@ class DcZone:
 
     reads_values: ClassVar[bool] = True
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return 2 * len(self.reference) + 6
-
     def finished(self, function: PointFunction, previous: Zone | None = None) -> DcZone:
         """Adds f and works out the neighbourhood."""
         domain = function.domain if self.is_within_domain else None

@@ -17,10 +17,6 @@ class DriftZone(Protocol):
     is_of_drifts: ClassVar[bool]
     """True; tells it from a zone of local vectors."""
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-
     def violation(self, x: Floats) -> ViolationKind | None:
         """Why the drift x of shape (d,) is outside; None when it is inside."""
 
@@ -33,11 +29,6 @@ class PointZone:
     """The set {0}: every change is reported, and the coordinator knows the mean exactly."""
 
     is_of_drifts: ClassVar[bool] = True
-
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return 0
 
     def violation(self, x: Floats) -> ViolationKind | None:
         return ViolationKind.SAFE_ZONE if x.any() else None
@@ -55,11 +46,6 @@ class ShiftedZone:
 
     zone: CentredZone
     weight: float
-
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return self.zone.numbers + 1
 
     def finished(self, function: Any, previous: Zone | None) -> ShiftedZone | None:
         """Finishes the zone inside, where it wants to be."""

@@ -29,11 +29,6 @@ class HalfSpaces:
 
     reads_values: ClassVar[bool] = False
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return len(self.reference) + 1 + self.normals.size + self.room.size
-
     def violation(self, x: Floats) -> ViolationKind | None:
         inside = (self.normals.dot(x - self.reference) <= self.room).all()
         return None if inside else ViolationKind.SAFE_ZONE

@@ -28,11 +28,6 @@ class InnerProductZone:
 
     reads_values: ClassVar[bool] = False
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return len(self.reference) + 3
-
     def violation(self, x: Floats) -> ViolationKind | None:
         half = len(x) // 2
         a, b = x[:half] + x[half:], x[:half] - x[half:]

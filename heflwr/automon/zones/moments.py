@@ -30,11 +30,6 @@ class MomentsZone:
 
     reads_values: ClassVar[bool] = False
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return 6
-
     def violation(self, x: Floats) -> ViolationKind | None:
         mean, square = float(x[0]), float(x[1])
         inside = mean > 0 and self.floor * mean * mean <= square <= self.slope * mean + self.offset

@@ -45,11 +45,6 @@ class QuadraticZone:
         factor = (vectors[:, order] * np.sqrt(np.abs(values[order]))).T.copy()
         return cls(reference, value, gradient, *bounds, factor, int(rising.sum()))
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return 2 * len(self.reference) + 4 + (0 if self.factor is None else self.factor.size)
-
     def without_factor(self) -> QuadraticZone:
         """The zone for a node that holds the constant Hessian already."""
         return replace(self, factor=None)

@@ -38,11 +38,6 @@ class SlabZone:
     factor: Floats | None = None
     """(rank, d): eigenvectors times the root of |eigenvalue|; None where it is round or as in the zone before."""
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-        return len(self.gradient) + 6 + (0 if self.factor is None else self.factor.size)
-
     def without_factor(self) -> SlabZone:
         """The zone for a node that holds the constant Hessian already."""
         return replace(self, factor=None)

@@ -43,10 +43,6 @@ class PointFunction(Protocol):
 class Zone(Protocol):
     """A convex set that contains the reference point; f keeps its bound as long as the mean stays in it."""
 
-    @property
-    def numbers(self) -> int:
-        """How many float64 the zone takes on the wire."""
-
     def violation(self, x: Floats) -> ViolationKind | None:
         """Why x of shape (d,) is outside; None when it is inside."""
 

@@ -1,7 +1,7 @@
 """The one-way protocol: nodes report, the coordinator certifies; docs/automon.md has the proof."""
 
-from heflwr.automon.protocols.oneway.choice import certifier
+from heflwr.automon.protocols.oneway.choice import choose_certifier
 from heflwr.automon.protocols.oneway.coordinator import OnewayCoordinator
 from heflwr.automon.protocols.oneway.fleet import OnewayFleet
 
-__all__ = ["OnewayCoordinator", "OnewayFleet", "certifier"]
+__all__ = ["OnewayCoordinator", "OnewayFleet", "choose_certifier"]

@@ -73,7 +73,8 @@ class BankCertifier:
 
     def learn(self, ways: list[Floats], reports: int, nodes: int) -> None:
         """Weighs the reports since the last zone against the `nodes` messages that a new one costs."""
-        self._share = balanced(self._share, reports, nodes)
+        if reports:
+            self._share = balanced(self._share, reports, nodes)
 
 
 def balanced(share: float, reports: float, nodes: int) -> float:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from heflwr.automon.protocols.oneway.certifier import Certifier
 
 
-def certifier(function: Function, error_bound: float, *, guarantee: AtLeast | None = None, seed: int = 0) -> Certifier:
+def choose_certifier(
+    function: Function, error_bound: float, *, guarantee: AtLeast | None = None, seed: int = 0
+) -> Certifier:
     """Return what makes and certifies the zones of a function.
 
     | f | certifier |
@@ -45,5 +47,5 @@ def certifier(function: Function, error_bound: float, *, guarantee: AtLeast | No
     if isinstance(derivation, Affine):
         return CurvedCertifier(function, error_bound, Bounded(function))
     if isinstance(derivation, Adcd):
-        return CurvedCertifier(function, error_bound, Searched(function, seed=seed))
+        return CurvedCertifier(function, error_bound, Searched(function, seed=seed, why_not=derivation.why_not))
     return BankCertifier(derivation, error_bound, inf)

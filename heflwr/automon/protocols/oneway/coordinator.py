@@ -48,7 +48,7 @@ class OnewayCoordinator:
     | Report, repeated, overtaken, or of before the node's present anchor | nothing |
     | Violation or Vector (no zone yet, or memory lost) | it is the anchor; then the whole constraint for that node |
     | of a node that is not live | joins |
-    | wrong node, shape, NaN | refused, counted |
+    | wrong node, shape, NaN, outside f's domain | refused, counted |
     | join | asked for its vector; it counts from when that arrives |
     | lost | the mean is of the others; then certify |
     | heard, with another version or sequence | the whole constraint again, with the anchor known here |
@@ -207,9 +207,14 @@ class OnewayCoordinator:
     # Taking a message
 
     def _is_sound(self, message: Report | Violation | Vector) -> bool:
-        vector = message.vector
-        is_ours = 0 <= message.node < len(self._is_live)
-        return is_ours and vector.shape == (self._dim,) and bool(np.isfinite(vector).all())
+        vector, domain = message.vector, self._function.domain
+        return (
+            0 <= message.node < len(self._is_live)
+            and isinstance(vector, np.ndarray)
+            and vector.shape == (self._dim,)
+            and bool(np.isfinite(vector).all())
+            and (domain is None or domain.contains(vector))
+        )
 
     def _take(self, message: Report | Violation | Vector) -> bool:
         """Moves an anchor; returns whether anything changed."""
@@ -254,7 +259,7 @@ class OnewayCoordinator:
         if self._zone is None:
             return self._renew(centre, nodes)
         if isinstance(self._zone, PointZone):
-            if self._thrift.is_rested(nodes):
+            if self._thrift.is_rested(nodes) and self._thrift.is_promising(self._certifier.zone(centre)):
                 return self._renew(centre, nodes)
             value = float(self._function.value(centre))
             found: tuple[float, float] | None = (value, value)
@@ -275,8 +280,9 @@ class OnewayCoordinator:
         if self._zone is None:
             spread = np.square(self._anchors[self._is_known] - centre).sum(axis=1)
             self._thrift.longest = float(np.sqrt(spread.max()))
-        elif not isinstance(self._zone, PointZone):
-            self._certifier.learn(self._thrift.recent, self._thrift.reports, nodes)
+        else:
+            reports = 0 if isinstance(self._zone, PointZone) else self._thrift.reports
+            self._certifier.learn(self._thrift.recent, reports, nodes)
         self._certifier.longest = self._thrift.longest
         found = None
         if not self._thrift.is_too_dear(nodes):
@@ -292,10 +298,8 @@ class OnewayCoordinator:
         members = np.flatnonzero(self._is_known)
         self._thrift.renewed(len(members), isinstance(self._zone, PointZone))
         holders = members[self._has_zone[members]]
-        out = self._constraints(holders, with_anchor=False) + self._constraints(
-            members[~self._has_zone[members]], with_anchor=True
-        )
-        return out
+        others = members[~self._has_zone[members]]
+        return self._constraints(holders, with_anchor=False) + self._constraints(others, with_anchor=True)
 
     def _restore(self, nodes: Any) -> list[Envelope]:
         """Gives nodes the present zone with the anchor known here, under a version of its own."""

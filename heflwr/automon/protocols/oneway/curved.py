@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FURTHEST = 4.0
 """The reach is at most this many of the longest ways that were reported."""
 
-TURNS = 4
+TURNS = 8
 """Looks for a reach that fits the curvature within it."""
 
 NEAR = 0.1

@@ -17,6 +17,15 @@ DEAR = 3
 FIRST_REST, LONGEST_REST = 16, 256
 """Updates for which every change is reported then; doubled each time, up to the second."""
 
+TRIAL = 3
+"""Messages a node that a trial may cost: the zone, reports, and the end of it."""
+
+PROMISING = 2.0
+"""Changes in one direction that a zone should take in before it is tried again: fewer, and zones go on being dear."""
+
+REMEMBERED = 4
+"""Ways a node that are kept."""
+
 FORGETTING = 0.99
 """What a report leaves of the longest way."""
 
@@ -70,6 +79,7 @@ class Thrift:
         for way in self.recent[self._weighed :]:
             self._saved += 1 - min(furthest(present, way) / furthest(better, way), 2.0)
         self._saved = max(self._saved, 0.0)
+        self.recent = self.recent[-REMEMBERED * nodes :]
         self._weighed = len(self.recent)
         return self._saved >= nodes
 
@@ -79,12 +89,28 @@ class Thrift:
         if self._updates == 0:
             return False
         self._dear = self._dear + 1 if self.reports + nodes > nodes * elapsed else 0
-        return self._dear >= DEAR or self._messages + 2 * nodes > nodes * (self._updates + 1)
+        return self._dear >= DEAR or self._credit(nodes) < 2 * nodes
 
     def is_rested(self, nodes: int) -> bool:
-        """Whether zones may be tried again."""
-        affordable = self._messages + 4 * nodes <= nodes * self._updates
-        return self._updates >= self._rests_until and affordable
+        """Whether it is time to see what zones would be worth again."""
+        self.recent = self.recent[-REMEMBERED * nodes :]
+        return self._updates >= self._rests_until and self._credit(nodes) >= TRIAL * nodes
+
+    def _credit(self, nodes: int) -> int:
+        """Messages that reporting every change would have cost, and one a node, and the loans, less what was spent.
+
+        A loan pays for a trial of zones although nothing was saved yet: one when updates have doubled since the last.
+        """
+        loans = max(self._updates // FIRST_REST, 0).bit_length()
+        return nodes * (self._updates + 1 + TRIAL * loans) - self._messages
+
+    def is_promising(self, zone: DriftZone) -> bool:
+        """Whether `zone` would take in several of the changes of late; else they are left alone for a while again."""
+        lengths = sorted(furthest(zone, way) for way in self.recent)
+        if lengths and lengths[len(lengths) // 2] >= PROMISING:
+            return True
+        self._rests_until = self._updates + self._rest
+        return False
 
 
 def furthest(zone: DriftZone, way: Floats) -> float:

@@ -14,9 +14,9 @@ import zmq
 
 from heflwr.automon import checkpoint
 from heflwr.automon.codec import decode, encode
+from heflwr.automon.coordinator import Coordinator
 from heflwr.automon.errors import AutomonError, MalformedMessage
 from heflwr.automon.messages import Constraint, Envelope, Message, Slack, generation
-from heflwr.automon.protocols.gm import Coordinator
 from heflwr.automon.signals import Goodbye, Heartbeat, Refusal, Welcome
 from heflwr.automon.transports.link import CoordinatorLink
 from heflwr.automon.transports.roster import Roster
@@ -67,7 +67,7 @@ class CoordinatorEndpoint:
         checkpoint: File for the state; where it exists the coordinator goes on from it. None: no state survives.
         checkpoint_seconds: How old a change may be before it is stored.
         clock: Seconds that never go back.
-        options: The coordinator's own.
+        options: `Coordinator`'s own, such as `protocol`.
     """
 
     def __init__(

@@ -75,7 +75,7 @@ class NodeEndpoint:
         self._index, self._function, self._address = index, function, address
         self._heartbeat_seconds, self._retry_seconds = heartbeat_seconds, retry_seconds
         self._file, self._clock = file, clock
-        self._node = Node(NodeState(index), function)
+        self._node = Node(index, function)
         self._link = NodeLink()
         self._session: int | None = None
         self._identity = b"n" + secrets.token_bytes(15)
@@ -154,7 +154,7 @@ class NodeEndpoint:
         """Takes the new local vector, shape (d,), and sends what there is to say.
 
         Raises:
-            ValueError: The vector is not finite, or of another shape than before.
+            ValueError: The vector is not finite, outside the function's domain, or of another shape than before.
         """
         self._send(self._node.update(x))
 
@@ -203,7 +203,7 @@ class NodeEndpoint:
         was_out = self.refusal is not None or session != self._session
         if self._session not in (None, session):
             vector = self._node.state.vector
-            self._node = Node(NodeState(self._index, vector=vector), self._function)
+            self._node = Node.from_state(NodeState(self._index, vector=vector), self._function)
         self.refusal, self._session = None, session
         if was_out:
             self._is_changed = True
@@ -213,14 +213,14 @@ class NodeEndpoint:
         """Gives the node a message; one that does not fit its vector leaves it as it was."""
         state = self._node.state
         size = None if state.vector is None else state.vector.size
-        if isinstance(message, Constraint) and dimension(message.zone) != size:
+        if isinstance(message, Constraint) and dimension(message.zone) not in (None, size):
             raise MalformedMessage(f"a zone for vectors of {dimension(message.zone)} numbers arrived, ours have {size}")
         if isinstance(message, Slack) and message.slack.size != size:
             raise MalformedMessage(f"a slack of {message.slack.size} numbers arrived, our vectors have {size}")
         try:
             return self._node.receive(message)
         except Exception as error:  # numbers from elsewhere must not end a node
-            self._node = Node(state, self._function)
+            self._node = Node.from_state(state, self._function)
             raise MalformedMessage(f"the node cannot take this message: {error}") from error
 
     # What goes out
@@ -236,10 +236,8 @@ class NodeEndpoint:
 
     def _repeat(self) -> None:
         """Says again what the last vector gives reason to."""
-        vector = self._node.state.vector
         self._is_waiting = False
-        if vector is not None:
-            self._send(self._node.update(vector))
+        self._send(self._node.again())
 
     def _send(self, envelopes: Iterable[Envelope]) -> None:
         for envelope in envelopes:
@@ -272,7 +270,7 @@ class NodeEndpoint:
             self._session, self._identity = int(arrays["session"]), arrays["identity"].tobytes()
         except (KeyError, TypeError) as error:
             raise MalformedMessage(f"{self._file} is no state of a node: {error}") from error
-        self._node = Node(state, self._function)
+        self._node = Node.from_state(state, self._function)
         if state.vector is not None:
             self._link.remember(state.vector)
 
