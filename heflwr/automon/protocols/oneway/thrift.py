@@ -81,7 +81,7 @@ class Thrift:
         self._saved = max(self._saved, 0.0)
         self.recent = self.recent[-REMEMBERED * nodes :]
         self._weighed = len(self.recent)
-        return self._saved >= nodes
+        return self._saved >= nodes and self._credit(nodes) >= TRIAL * nodes
 
     def is_too_dear(self, nodes: int) -> bool:
         """Whether zones have cost more of late, or would cost more in all, than reporting every change."""
