@@ -62,6 +62,7 @@ MOST_BYTES = 1 << 25
 WITHOUT, WHOLE, ANCHORED = range(3)
 """How a constraint's slack travels."""
 
+_FIELDS = {kind: [(field.name, str(field.type)) for field in fields(kind)] for kind in KINDS.values()}
 _NUMBERS = {kind: number for number, kind in KINDS.items()}
 _ENUMS: dict[str, Any] = {"ViolationKind": ViolationKind, "Reason": Reason}
 
@@ -114,12 +115,12 @@ def payload_bytes(message: Message | Signal, known: Floats | None = None) -> int
         zone, slack = message.zone, message.slack
         size += _version_size(message.version) + 1 + zone_size(zone)
         return size + (0 if slack is None else 4 if _is_anchored(zone, slack, known) else _vector_size(slack))
-    for field in fields(message):
-        value = getattr(message, field.name)
-        if field.name == "version":
+    for name, kind in _FIELDS[type(message)]:
+        value = getattr(message, name)
+        if name == "version":
             size += _version_size(value)
         else:
-            size += _vector_size(value) if field.type == "Floats" else count_size(value)
+            size += _vector_size(value) if kind == "Floats" else count_size(value)
     return size
 
 

@@ -21,6 +21,9 @@ SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.88, 0.94, 0.97)
 MEMORY = 3
 """Ways a node that are remembered."""
 
+MOST = 512
+"""Ways that are remembered at all; more are sampled evenly."""
+
 CORRECTION = 0.3
 """Weight of the newest zone in `Model.toll`."""
 
@@ -58,7 +61,8 @@ class Model:
 
     def learn(self, ways: Sequence[Floats], reports: int, nodes: int) -> None:
         """Takes what happened in a zone: its ways, how many reports, among how many nodes."""
-        self.ways = [*self.ways, *ways][-MEMORY * nodes :]
+        newest = ways[:: 1 + len(ways) // MOST]
+        self.ways = [*self.ways, *newest][-min(MEMORY * nodes, MOST) :]
         if self._expected > 0 and reports > 0:
             self._toll *= (reports / nodes / self._expected) ** CORRECTION
             self._toll = min(max(self._toll, 0.1), 10.0)
