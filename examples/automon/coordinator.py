@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import zmq
 from task import function, setting
 
 from heflwr.automon import Answer
@@ -32,15 +33,15 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     options.state.mkdir(parents=True, exist_ok=True)
-    endpoint = CoordinatorEndpoint(
-        function(),
-        options.nodes,
-        options.bound,
-        options.address,
-        lease_seconds=options.lease,
-        checkpoint=options.state / "coordinator.state",
-    )
     try:
+        endpoint = CoordinatorEndpoint(
+            function(),
+            options.nodes,
+            options.bound,
+            options.address,
+            lease_seconds=options.lease,
+            checkpoint=options.state / "coordinator.state",
+        )
         with endpoint:
             print(f"listening on {endpoint.address}", flush=True)
             last = ""
@@ -49,7 +50,7 @@ def main() -> int:
                 if endpoint.answer.is_quiescent and (line := described(endpoint.answer)) != last:
                     print(line, flush=True)
                     last = line
-    except (AutomonError, OSError) as error:
+    except (AutomonError, OSError, ValueError, zmq.ZMQError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print("ended; the state is kept", flush=True)

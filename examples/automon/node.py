@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
+import zmq
 from task import function, setting, vector
 
 from heflwr.automon.errors import AutomonError
@@ -30,12 +31,12 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     options.state.mkdir(parents=True, exist_ok=True)
-    endpoint = NodeEndpoint(
-        options.node, function(), options.address, file=options.state / f"node-{options.node}.state"
-    )
-    psutil.cpu_percent()  # it measures since the call before
-    refusal, due = None, time.monotonic()
     try:
+        endpoint = NodeEndpoint(
+            options.node, function(), options.address, file=options.state / f"node-{options.node}.state"
+        )
+        psutil.cpu_percent()  # it measures since the call before
+        refusal, due = None, time.monotonic()
         with endpoint:
             print(f"node {options.node} reports to {options.address}", flush=True)
             while not stop.is_set():
@@ -47,7 +48,7 @@ def main() -> int:
                 if endpoint.refusal is not refusal:
                     refusal = endpoint.refusal
                     print("taking part" if refusal is None else f"refused: {refusal.name.lower()}", flush=True)
-    except (AutomonError, OSError) as error:
+    except (AutomonError, OSError, ValueError, zmq.ZMQError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print("ended; said goodbye", flush=True)

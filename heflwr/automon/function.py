@@ -55,6 +55,8 @@ class Function:
             raise TypeError(f"fn must be a function of one vector, got {fn!r}")
         if dim < 1:
             raise ValueError(f"dim must be >= 1, got {dim}")
+        if domain is not None and not isinstance(domain, Box):
+            raise TypeError(f"domain must be a Box or None, got {domain!r}; write Box(lower, upper)")
         if domain is not None and domain.dim != dim:
             raise ValueError(f"domain must have {dim} coordinates as the function has, got {domain.dim}")
         if backend not in {"jax", "autograd"}:

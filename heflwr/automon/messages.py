@@ -75,7 +75,7 @@ class Constraint:
     version: int
     zone: Zone
     slack: Floats | None
-    """None: this fleet has no slack, check x itself."""
+    """None: this fleet has no slack, check x itself; or, for a zone of drifts, keep the anchor, which a slack sets."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heflwr.automon.answer import Answer
+from heflwr.automon.errors import UnsupportedFunction
 from heflwr.automon.messages import (
     Constraint,
     Envelope,
@@ -75,6 +76,7 @@ class OnewayCoordinator:
         self._is_known = np.zeros(nodes, dtype=bool)  # its anchor counts
         self._has_zone = np.zeros(nodes, dtype=bool)
         self._has_hessian = np.zeros(nodes, dtype=bool)
+        self._is_confirmed = np.zeros(nodes, dtype=bool)  # the last constraint with an anchor has arrived there
         self._versions = np.zeros(nodes, dtype=np.int64)
         self._since = np.zeros(nodes, dtype=np.int64)  # reports of older versions are of an anchor given up
         self._sequences = np.zeros(nodes, dtype=np.int64)
@@ -143,7 +145,7 @@ class OnewayCoordinator:
         if not (0 <= node < len(self._is_live) and self._is_live[node]):
             return []
         self._is_live[node], self._is_lost[node] = False, True
-        for flags in (self._is_known, self._has_zone, self._has_hessian):
+        for flags in (self._is_known, self._has_zone, self._has_hessian, self._is_confirmed):
             flags[node] = False
         self._pending.discard(node)
         return self._progress()
@@ -156,7 +158,7 @@ class OnewayCoordinator:
         """Begins anew after a return from an old state: later versions than any before, and all are asked."""
         self._version = version((generation(self._version) | (RESTART_GENERATIONS - 1)) + 1)
         self._zone = None
-        for flags in (self._is_known, self._has_zone, self._has_hessian):
+        for flags in (self._is_known, self._has_zone, self._has_hessian, self._is_confirmed):
             flags[:] = False
         self._since[:] = 0
         self._sequences[:] = -1
@@ -169,6 +171,7 @@ class OnewayCoordinator:
         if not is_known or node in self._pending:
             return []
         if version == self._versions[node] and sequence == self._sequences[node]:
+            self._is_confirmed[node] = True
             return []
         self._sequences[node] = sequence
         self._has_zone[node] = False
@@ -194,8 +197,18 @@ class OnewayCoordinator:
             function: As before.
             error_bound: As before.
             certifier: A new one.
+
+        Raises:
+            ValueError: The state is of another protocol or another function.
         """
+        missing = [name[1:] for name in PER_NODE if name[1:] not in state]
+        if missing:
+            raise ValueError(f"this is no state of a one-way coordinator: it lacks {', '.join(missing)}")
         coordinator = cls(function, len(state["is_live"]), error_bound, certifier)
+        if np.shape(state["anchors"]) != coordinator._anchors.shape:
+            raise ValueError(
+                f"the state is of vectors of {np.shape(state['anchors'])[-1]} numbers, f has {function.dim}"
+            )
         for name in PER_NODE:
             setattr(coordinator, name, np.array(state[name[1:]]))
         coordinator._version = int(state["version"])
@@ -225,6 +238,7 @@ class OnewayCoordinator:
             if self._has_zone[node]:
                 if message.version < self._since[node] or message.sequence <= self._sequences[node]:
                     return False
+                self._is_confirmed[node] = True
                 self._thrift.reported(message, message.vector - self._anchors[node])
             self._sequences[node] = message.sequence
         else:
@@ -252,15 +266,19 @@ class OnewayCoordinator:
 
     def _progress(self) -> list[Envelope]:
         """Certifies the answer around the present centre, with a new zone where the present one will not do."""
-        if not self._is_known.any() or (self._zone is None and self._pending):
+        if not self._is_known.any():
+            self._range = np.nan, np.nan
             return []
-        centre = self._anchors[self._is_known].mean(axis=0)
-        nodes = int(self._is_live.sum())
+        if self._zone is None and self._pending:
+            return []
+        centre, nodes = self._centre(), int(self._is_live.sum())
         if self._zone is None:
             return self._renew(centre, nodes)
         if isinstance(self._zone, PointZone):
-            if self._thrift.is_rested(nodes) and self._thrift.is_promising(self._certifier.zone(centre)):
-                return self._renew(centre, nodes)
+            if self._thrift.is_rested(nodes):
+                better = self._zone_around(centre)
+                if better is not None and self._thrift.is_promising(better):
+                    return self._renew(centre, nodes)
             value = float(self._function.value(centre))
             found: tuple[float, float] | None = (value, value)
         else:
@@ -270,8 +288,8 @@ class OnewayCoordinator:
         self._range = found
         if self._thrift.is_due(nodes) and not isinstance(self._zone, PointZone):
             self._certifier.longest = self._thrift.longest
-            better = self._certifier.zone(centre)
-            if self._thrift.would_save(self._zone, better, nodes):
+            better = self._zone_around(centre)
+            if better is not None and self._thrift.would_save(self._zone, better, nodes):
                 return self._renew(centre, nodes)
         return self._restore(np.flatnonzero(self._is_known & ~self._has_zone))
 
@@ -285,8 +303,8 @@ class OnewayCoordinator:
             self._certifier.learn(self._thrift.recent, reports, nodes)
         self._certifier.longest = self._thrift.longest
         found = None
-        if not self._thrift.is_too_dear(nodes):
-            zone = self._certifier.zone(centre)
+        zone = None if self._thrift.is_too_dear(nodes) else self._zone_around(centre)
+        if zone is not None:
             self._certifier.adopt(zone, centre)
             self._zone, found = zone, self._certifier.range(centre)
         if found is None:
@@ -297,16 +315,28 @@ class OnewayCoordinator:
         self.full_syncs += 1
         members = np.flatnonzero(self._is_known)
         self._thrift.renewed(len(members), isinstance(self._zone, PointZone))
-        holders = members[self._has_zone[members]]
-        others = members[~self._has_zone[members]]
+        is_sure = self._has_zone[members] & self._is_confirmed[members]
+        holders, others = members[is_sure], members[~is_sure]
         return self._constraints(holders, with_anchor=False) + self._constraints(others, with_anchor=True)
+
+    def _centre(self) -> Floats:
+        """The mean anchor; its rounding must not put it outside the domain."""
+        centre: Floats = self._anchors[self._is_known].mean(axis=0)
+        return centre if self._function.domain is None else self._function.domain.clip(centre)
+
+    def _zone_around(self, centre: Floats) -> DriftZone | None:
+        """A zone around the centre; None where f has no derivatives to make one of."""
+        try:
+            return self._certifier.zone(centre)
+        except UnsupportedFunction:
+            return None
 
     def _restore(self, nodes: Any) -> list[Envelope]:
         """Gives nodes the present zone with the anchor known here, under a version of its own."""
         if not len(nodes):
             return []
         if self._version + 1 >= version(generation(self._version) + 1):
-            return self._renew(self._anchors[self._is_known].mean(axis=0), int(self._is_live.sum()))
+            return self._renew(self._centre(), int(self._is_live.sum()))
         self._version += 1
         self.lazy_syncs += 1
         return self._constraints(nodes, with_anchor=True)
@@ -325,6 +355,7 @@ class OnewayCoordinator:
         self._has_hessian[nodes] = isinstance(zone, SlabZone)
         if with_anchor:
             self._since[nodes] = self._version
+            self._is_confirmed[nodes] = False
         return out
 
     def _request(self, node: int) -> Envelope:
@@ -338,6 +369,7 @@ PER_NODE: Sequence[str] = (
     "_is_known",
     "_has_zone",
     "_has_hessian",
+    "_is_confirmed",
     "_versions",
     "_since",
     "_sequences",

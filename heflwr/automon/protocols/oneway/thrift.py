@@ -48,6 +48,7 @@ class Thrift:
         self._weighed = 0
         self._saved = 0.0
         self._messages = 0
+        self._counts: dict[int, tuple[int, int]] = {}  # by node: its count of updates, and all it had since the start
         self._updates = self._renewed_at = 0
         self._dear = 0
         self._rest, self._rests_until = FIRST_REST, 0
@@ -56,7 +57,10 @@ class Thrift:
         """A node left the zone."""
         self.reports += 1
         self._messages += 1
-        self._updates = max(self._updates, report.updates)
+        before, total = self._counts.get(report.node, (0, 0))
+        total += report.updates - before if report.updates >= before else report.updates
+        self._counts[report.node] = report.updates, total
+        self._updates = max(self._updates, total)
         self.recent.append(way)
         self.longest = max(sqrt(float(way.dot(way))), FORGETTING * self.longest)
 

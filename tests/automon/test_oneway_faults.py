@@ -1,0 +1,144 @@
+"""What a fleet in the field does to the one-way protocol: losses in a row, redeployment, points without derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from heflwr.automon.box import Box
+from heflwr.automon.coordinator import Coordinator
+from heflwr.automon.function import Function
+from heflwr.automon.messages import COORDINATOR, Envelope
+from heflwr.automon.protocols.node import Node
+from heflwr.automon.simulation import simulate
+
+VARIANCE = Function(
+    lambda x: x[1] - x[0] ** 2,
+    2,
+    gradient=lambda x: np.array([-2 * x[0], 1.0]),
+    hessian=np.array([[-2.0, 0.0], [0.0, 0.0]]),
+)
+TURNED = np.array([[0.0, 1.0], [1.0, 0.0]])
+PRODUCT = Function(lambda x: x[0] * x[1], 2, gradient=lambda x: TURNED @ x, hessian=TURNED)
+ROOT = Function(lambda x: jnp.sqrt(x[0]), 1, Box(np.zeros(1), np.ones(1)))
+
+
+class Fleet:
+    """A coordinator and nodes joined by hand."""
+
+    def __init__(self, function: Function, nodes: int, error_bound: float) -> None:
+        self.function = function
+        self.coordinator = Coordinator(function, nodes, error_bound)
+        self.nodes = [Node(i, function) for i in range(nodes)]
+        self.messages = 0
+
+    def carry(self, envelopes: Iterable[Envelope], lost: int | None = None) -> None:
+        """Delivers everything, but what goes to `lost`."""
+        waiting = list(envelopes)
+        while waiting:
+            envelope = waiting.pop(0)
+            self.messages += 1
+            if envelope.to != lost:
+                receiver = self.coordinator if envelope.to == COORDINATOR else self.nodes[envelope.to]
+                waiting += receiver.receive(envelope.message)
+
+    def beat(self, node: int) -> list[Envelope]:
+        state = self.nodes[node].state
+        return self.coordinator.heard(node, state.version, state.sequence)
+
+    @property
+    def error(self) -> float:
+        mean = np.mean([node.state.vector for node in self.nodes], axis=0)
+        return abs(self.function.value(mean) - self.coordinator.answer.value)
+
+
+def load(value: float) -> np.ndarray:
+    return np.array([value, value * value])
+
+
+def test_two_losses_and_a_new_zone_are_found_by_the_next_heartbeat() -> None:
+    """A lost report, then its repair lost, then a zone for all: the node must not keep an anchor nobody else knows."""
+    fleet = Fleet(VARIANCE, 3, 0.1)
+    for node, value in enumerate((0.2, 0.3, 0.4)):
+        fleet.carry(fleet.nodes[node].update(load(value)))
+    for node in range(3):
+        fleet.carry(fleet.beat(node))
+    fleet.carry(fleet.nodes[0].update(load(0.95)), lost=COORDINATOR)
+    fleet.carry(fleet.beat(0), lost=0)
+    zones = fleet.coordinator.full_syncs
+    for turn in range(200):
+        if fleet.coordinator.full_syncs > zones:
+            break
+        for node in (1, 2):
+            fleet.carry(fleet.nodes[node].update(load(min(1.0, 0.3 + 0.3 * (turn % 2) + 0.01 * turn))))
+    assert fleet.coordinator.full_syncs > zones
+    for node in range(3):
+        fleet.carry(fleet.beat(node))
+    for node in (1, 2):
+        fleet.carry(fleet.nodes[node].update(load(0.2)))
+    anchors = [node.state.anchor for node in fleet.nodes]
+    assert np.array_equal(fleet.coordinator.state["anchors"], np.array(anchors))
+    assert fleet.error <= 0.1
+
+
+def test_a_fleet_that_begins_anew_goes_on_in_silence() -> None:
+    """Nodes that count their updates from 1 again do not make the coordinator believe that zones are dear."""
+    fleet = Fleet(PRODUCT, 5, 0.01)
+    random = np.random.default_rng(0)
+    x = random.normal(size=(5, 2))
+    costs = []
+    for turn in range(3000):
+        x = 0.999 * x + random.normal(0, 0.01, x.shape)
+        if turn == 2000:
+            for node in range(5):
+                fleet.carry(fleet.coordinator.lost(node))
+                fleet.nodes[node] = Node(node, PRODUCT)
+                fleet.carry(fleet.coordinator.join(node))
+        for node in range(5):
+            fleet.carry(fleet.nodes[node].update(x[node]))
+        if turn % 1000 == 999:
+            costs.append(fleet.messages)
+            fleet.messages = 0
+    assert costs[2] < 4 * costs[1]
+
+
+def test_where_f_has_no_gradient_every_change_is_reported() -> None:
+    """sqrt at 0 has a value and no derivatives: the answer follows all the same."""
+    fleet = Fleet(ROOT, 3, 0.1)
+    for value in [0.4] * 50 + [0.0, 0.0, 0.3]:
+        for node in fleet.nodes:
+            fleet.carry(node.update(np.array([value])))
+        assert fleet.error <= 0.1
+
+
+def test_the_rounding_of_a_mean_does_not_leave_the_domain() -> None:
+    """Three times 0.1 has a mean above 0.1 by an ulp; the border of a domain is inside."""
+    assert np.full(3, 0.1).mean() > 0.1
+    f = Function(lambda x: jnp.sqrt(0.1 - x[0]) * jnp.exp(x[1]), 2, Box(np.zeros(2), np.array([0.1, 1.0])))
+    data = np.full((5, 3, 2), 0.1)
+    report = simulate(f, data, 0.05)
+    assert (3, 3) == (report.messages, report.nodes)
+    assert np.array_equal(np.zeros(5), report.estimates)
+
+
+def test_an_empty_fleet_has_no_answer() -> None:
+    """When all nodes are lost there is no mean, and the value says so."""
+    fleet = Fleet(PRODUCT, 2, 0.1)
+    for node in range(2):
+        fleet.carry(fleet.nodes[node].update(np.ones(2)))
+    for node in range(2):
+        fleet.carry(fleet.coordinator.lost(node))
+    assert np.isnan(fleet.coordinator.answer.value)
+    assert 0 == fleet.coordinator.answer.live
+
+
+def test_a_state_of_something_else_is_refused() -> None:
+    """A checkpoint of another dimension or another protocol is told apart at once."""
+    state = Coordinator(PRODUCT, 3, 0.1).state
+    with pytest.raises(ValueError, match="2 numbers, f has 1"):
+        Coordinator.from_state(state, ROOT, 0.1)
+    with pytest.raises(ValueError, match="lacks anchors"):
+        Coordinator.from_state(Coordinator(PRODUCT, 3, 0.1, "gm").state, PRODUCT, 0.1)
