@@ -26,7 +26,8 @@ from heflwr.automon.protocols.oneway.curved import CurvedCertifier
 from heflwr.automon.protocols.oneway.quadratic import QuadraticCertifier
 from heflwr.automon.protocols.oneway.searched import Searched
 from heflwr.automon.zones.drift import DriftZone, PointZone
-from heflwr.automon.zones.slab import SlabZone, halves
+from heflwr.automon.zones.quadratic import halves
+from heflwr.automon.zones.slab import SlabZone
 from heflwr.automon.zones.zone import Floats
 
 BOX = Box(np.full(2, -3.0), np.full(2, 3.0))

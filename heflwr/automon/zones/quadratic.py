@@ -38,12 +38,8 @@ class QuadraticZone:
         cls, reference: Floats, value: float, gradient: Floats, bounds: tuple[float, float], hessian: Floats
     ) -> QuadraticZone:
         """The zone around x0 for the thresholds `bounds`."""
-        values, vectors = np.linalg.eigh(hessian)
-        negligible = np.finfo(np.float64).eps * len(values) * float(np.abs(values).max(initial=0.0))
-        rising, falling = values > negligible, values < -negligible
-        order = np.concatenate([np.flatnonzero(rising), np.flatnonzero(falling)])
-        factor = (vectors[:, order] * np.sqrt(np.abs(values[order]))).T.copy()
-        return cls(reference, value, gradient, *bounds, factor, int(rising.sum()))
+        factor, positive = halves(hessian)
+        return cls(reference, value, gradient, *bounds, factor, positive)
 
     def without_factor(self) -> QuadraticZone:
         """The zone for a node that holds the constant Hessian already."""
@@ -80,3 +76,12 @@ class QuadraticZone:
         lowest = tangent - 0.5 * squares[:, self.positive :].sum(axis=1)
         outside = ~((highest <= self.upper) & (lowest >= self.lower))
         return np.where(outside, np.int8(ViolationKind.SAFE_ZONE), np.int8(0))
+
+
+def halves(hessian: Floats) -> tuple[Floats, int]:
+    """The factor of a constant Hessian, (rank, d), rows of H+ first, and how many those are."""
+    values, vectors = np.linalg.eigh(hessian)
+    negligible = np.finfo(np.float64).eps * len(values) * float(np.abs(values).max(initial=0.0))
+    rising, falling = values > negligible, values < -negligible
+    order = np.concatenate([np.flatnonzero(rising), np.flatnonzero(falling)])
+    return (vectors[:, order] * np.sqrt(np.abs(values[order]))).T.copy(), int(rising.sum())

@@ -83,12 +83,3 @@ class SlabZone:
             np.where(is_in_ball, np.int8(0), np.int8(ViolationKind.NEIGHBOURHOOD)),
             np.int8(ViolationKind.SAFE_ZONE),
         )
-
-
-def halves(hessian: Floats) -> tuple[Floats, int]:
-    """The factor of a constant Hessian, (rank, d), rows of H+ first, and how many those are."""
-    values, vectors = np.linalg.eigh(hessian)
-    negligible = np.finfo(np.float64).eps * len(values) * float(np.abs(values).max(initial=0.0))
-    rising, falling = values > negligible, values < -negligible
-    order = np.concatenate([np.flatnonzero(rising), np.flatnonzero(falling)])
-    return (vectors[:, order] * np.sqrt(np.abs(values[order]))).T.copy(), int(rising.sum())

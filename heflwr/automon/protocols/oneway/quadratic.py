@@ -9,7 +9,8 @@ import numpy as np
 
 from heflwr.automon.answer import Guarantee
 from heflwr.automon.protocols.oneway.model import Drifts, Model
-from heflwr.automon.zones.slab import SlabZone, halves
+from heflwr.automon.zones.quadratic import halves
+from heflwr.automon.zones.slab import SlabZone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
