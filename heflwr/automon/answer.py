@@ -38,3 +38,15 @@ class Answer:
     """Nodes that were here and are gone; the value does not count them."""
     is_quiescent: bool
     """Whether no sync is under way."""
+
+    def is_above(self, threshold: float) -> bool | None:
+        """Return True where the bound makes it certain, False where it rules it out, None where it leaves it open."""
+        if self.value - self.bound > threshold:
+            return True
+        return False if self.value + self.bound <= threshold else None
+
+    def is_below(self, threshold: float) -> bool | None:
+        """Return whether the value is below a threshold, likewise."""
+        if self.value + self.bound < threshold:
+            return True
+        return False if self.value - self.bound >= threshold else None

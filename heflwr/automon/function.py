@@ -34,6 +34,7 @@ class Function:
         hessian: From a vector to its Hessian, or the Hessian itself where it is constant; together with `gradient`.
         numpy: fn in NumPy, for the nodes; needed only where the backend's own form cannot be had or is too slow.
         shape: "convex" or "concave", where the caller knows that f is one on its domain and the jaxpr cannot show it.
+        separable: The caller knows that f is a sum of functions of one coordinate each.
 
     Nothing is imported, traced or compiled before it is asked for. A node that asks for `numpy` alone, of a function
     with numpy= or with given derivatives, or that was sent the `program`, never loads JAX.
@@ -50,6 +51,7 @@ class Function:
         hessian: Callable[[Any], ArrayLike] | ArrayLike | None = None,
         numpy: Callable[[Any], Any] | None = None,
         shape: Shape | None = None,
+        separable: bool = False,
     ) -> None:
         if not callable(fn):
             raise TypeError(f"fn must be a function of one vector, got {fn!r}")
@@ -70,6 +72,7 @@ class Function:
         self.dim = dim
         self.domain = domain
         self.claimed_shape = shape
+        self.is_separable = separable
         self.form: Form | None = None
         self._given = numpy
         self._backend: Backend

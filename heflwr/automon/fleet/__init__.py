@@ -4,6 +4,7 @@
 it, for `Coordinator`, `Node` and `simulate`. NumPy alone: no entry needs JAX.
 """
 
+from heflwr.automon.fleet.custom import function
 from heflwr.automon.fleet.histograms import (
     PERCENT_EDGES,
     SMOOTHING,
@@ -52,6 +53,7 @@ __all__ = [
     "cpu_smooth_max",
     "cpu_variation",
     "entropy",
+    "function",
     "histogram",
     "imbalance",
     "jain_fairness",

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from heflwr.automon.fleet.measure import Measure
+from heflwr.automon.box import Box
+from heflwr.automon.fleet.measure import Measure, range_of, unit_of
 from heflwr.automon.forms import Quantile
 from heflwr.automon.function import Function
 from heflwr.automon.zones.zone import Floats
@@ -40,22 +41,45 @@ def histogram(edges: ArrayLike) -> Callable[[Floats], Floats]:
     return embed
 
 
-def quantile(metric: str, unit: str, q: float, *, edges: ArrayLike = PERCENT_EDGES) -> Measure:
+def quantile(
+    metric: str,
+    q: float,
+    *,
+    bins: int = 20,
+    edges: ArrayLike | None = None,
+    unit: str = "",
+    bound: float | None = None,
+) -> Measure:
     """The q-quantile of a metric over all samples of the fleet, as the centre of the bin that it lies in; exact zones.
 
     An error bound below half of the distance between two bins' centres asks for that very bin.
 
     Args:
         metric: What is looked at.
-        unit: Its unit, and f's.
         q: Between 0 and 1, both excluded.
-        edges: The bins' borders, shape (bins + 1,), increasing.
+        bins: How many of one width between the least and the largest value that the metric can have.
+        edges: The bins' borders in place of those, shape (bins + 1,), increasing.
+        unit: The metric's, and f's.
+        bound: Of f; None asks for the very bin.
+
+    Raises:
+        ValueError: q or the edges are out of range, or the metric has no largest value and no edges are given.
     """
+    if edges is None:
+        low, high = range_of(metric)
+        if not np.isfinite([low, high]).all():
+            raise ValueError(f"where a {metric} ends is not known: give the borders of the bins, edges=[...]")
+        if bins < 1:
+            raise ValueError(f"bins must be >= 1, got {bins}")
+        edges = np.linspace(low, high, bins + 1)
     form = Quantile(np.asarray(edges, dtype=np.float64), q)
-    return Measure(f"{q:g}-quantile of {metric}", unit, (metric,), histogram(form.edges), Function.of(form))
+    if bound is None and form.dim > 1:
+        bound = 0.49 * float(np.diff(form.centres).min())
+    name, span = f"{q:g}-quantile of {metric}", Box(np.zeros(form.dim), np.ones(form.dim))
+    return Measure(name, unit or unit_of(metric), (metric,), histogram(form.edges), Function.of(form), span, bound)
 
 
-def entropy(metric: str, *, edges: ArrayLike = PERCENT_EDGES) -> Measure:
+def entropy(metric: str, *, edges: ArrayLike = PERCENT_EDGES, bound: float | None = None) -> Measure:
     """The entropy of the histogram x: f = -sum p log p, p = (x + t) / (1 + bins t), t = SMOOTHING; nats; concave.
 
     Where a share is below zero, as after subtracting slack, p log p goes on along its tangent at x = 0: no mean of
@@ -74,11 +98,14 @@ def entropy(metric: str, *, edges: ArrayLike = PERCENT_EDGES) -> Measure:
     def hessian(x: Floats) -> Floats:
         return np.diag(-_x_log_x(x / whole + SMOOTHING / whole, SMOOTHING / whole)[2] / whole**2)
 
-    function = Function(value, bins, gradient=gradient, hessian=hessian, shape="concave")
-    return Measure(f"entropy of the histogram of {metric}", "nats", (metric,), embed, function)
+    function = Function(value, bins, gradient=gradient, hessian=hessian, shape="concave", separable=True)
+    span = Box(np.zeros(bins), np.ones(bins))
+    return Measure(f"entropy of the histogram of {metric}", "nats", (metric,), embed, function, span, bound)
 
 
-def kl_drift(metric: str, baseline: ArrayLike, *, edges: ArrayLike = PERCENT_EDGES) -> Measure:
+def kl_drift(
+    metric: str, baseline: ArrayLike, *, edges: ArrayLike = PERCENT_EDGES, bound: float | None = None
+) -> Measure:
     """How far the histogram x has drifted from a baseline: f = sum p log(p/q), nats; convex.
 
     p = (x + t) / (1 + bins t), t = SMOOTHING, and q is the baseline, smoothed alike. Below x = 0 it goes on as
@@ -88,6 +115,7 @@ def kl_drift(metric: str, baseline: ArrayLike, *, edges: ArrayLike = PERCENT_EDG
         metric: What is looked at.
         baseline: The histogram to compare with, shape (bins,), >= 0: counts or shares.
         edges: The bins' borders, shape (bins + 1,), increasing.
+        bound: Of f.
     """
     embed, bins = _checked(edges)
     counts = np.array(baseline, dtype=np.float64)
@@ -107,8 +135,9 @@ def kl_drift(metric: str, baseline: ArrayLike, *, edges: ArrayLike = PERCENT_EDG
     def hessian(x: Floats) -> Floats:
         return np.diag(_x_log_x((x + SMOOTHING) / whole, SMOOTHING / whole)[2] / whole**2)
 
-    function = Function(value, bins, gradient=gradient, hessian=hessian, shape="convex")
-    return Measure(f"drift of the histogram of {metric}", "nats", (metric,), embed, function)
+    function = Function(value, bins, gradient=gradient, hessian=hessian, shape="convex", separable=True)
+    span = Box(np.zeros(bins), np.ones(bins))
+    return Measure(f"drift of the histogram of {metric}", "nats", (metric,), embed, function, span, bound)
 
 
 def _x_log_x(p: Floats, least: float) -> tuple[Floats, Floats, Floats]:
@@ -123,10 +152,10 @@ def _checked(edges: ArrayLike) -> tuple[Callable[[Floats], Floats], int]:
     return histogram(form.edges), form.dim
 
 
-cpu_p95 = quantile("cpu_usage", "percent", 0.95)
+cpu_p95 = quantile("cpu_usage", 0.95)
 """95th percentile of CPU usage over the fleet, percent, in bins of five percent."""
 
-memory_p95 = quantile("memory_usage", "percent", 0.95)
+memory_p95 = quantile("memory_usage", 0.95)
 """95th percentile of memory usage over the fleet, percent, in bins of five percent."""
 
 cpu_entropy = entropy("cpu_usage")

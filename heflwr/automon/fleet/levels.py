@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from heflwr.automon.fleet.measure import Measure, linear, unchanged
+from heflwr.automon.box import Box
+from heflwr.automon.fleet.measure import Measure, box_of, linear, unchanged, unit_of
 from heflwr.automon.forms import Ratio
 from heflwr.automon.function import Function
 from heflwr.automon.zones.zone import Floats
@@ -13,28 +14,39 @@ MILLIWATTS = 1e-3
 """Watts in a milliwatt; monitors report milliwatts."""
 
 
-def mean(metric: str, unit: str) -> Measure:
+def mean(metric: str, unit: str = "", *, bound: float | None = None) -> Measure:
     """The mean of a metric over the live nodes: x = [v], f = x[0], in the metric's unit."""
-    return Measure(f"mean {metric}", unit, (metric,), unchanged, linear([1.0]))
+    unit = unit or unit_of(metric)
+    return Measure(f"mean {metric}", unit, (metric,), unchanged, linear([1.0]), box_of(metric), bound)
 
 
-def total(*metrics: str, nodes: int, unit: str, scale: float = 1.0) -> Measure:
-    """The sum of some metrics over a fleet of `nodes` nodes: x = [sum of v], f = nodes scale x[0].
-
-    Where nodes come and go, watch `mean` and multiply the answer's value and bound by its `live`.
+def total(
+    *metrics: str, nodes: int | None = None, unit: str = "", scale: float = 1.0, bound: float | None = None
+) -> Measure:
+    """The sum of some metrics over a fleet: x = [sum of v], f = nodes scale x[0].
 
     Args:
         metrics: Of one unit.
-        nodes: How many nodes there are, >= 1.
+        nodes: How many nodes there are, >= 1; None: as many as are live, which who asks the nodes has to count (a
+            Flower server does; elsewhere watch `mean`, and multiply its value and its bound by `live`).
         unit: Of the result.
         scale: From the metrics' unit to that of the result.
+        bound: Of the result.
     """
-    if nodes < 1:
+    if nodes is not None and nodes < 1:
         raise ValueError(f"nodes must be >= 1, got {nodes}")
     if not metrics:
         raise ValueError("total needs the name of at least one metric, got none")
     name = f"total {' + '.join(metrics)}"
-    return Measure(name, unit, metrics, lambda values: values.sum(keepdims=True), linear([nodes * scale]))
+    parts = box_of(*metrics)
+    span = Box(parts.lower.sum(keepdims=True), parts.upper.sum(keepdims=True))
+    function = linear([(1 if nodes is None else nodes) * scale])
+    return Measure(name, unit or unit_of(metrics[0]), metrics, _added, function, span, bound, is_total=nodes is None)
+
+
+def _added(values: Floats) -> Floats:
+    total: Floats = values.sum(keepdims=True)
+    return total
 
 
 def total_network(nodes: int) -> Measure:
@@ -47,7 +59,9 @@ def total_power(nodes: int, metric: str = "power_vdd_in") -> Measure:
     return total(metric, nodes=nodes, unit="watts", scale=MILLIWATTS)
 
 
-def time_to_exhaustion(energy: str = "battery_joules", power: str = "power_vdd_in") -> Measure:
+def time_to_exhaustion(
+    energy: str = "battery_joules", power: str = "power_vdd_in", *, bound: float | None = None
+) -> Measure:
     """How long the fleet's energy lasts at its present power: x = [E, P], f = x[0] / x[1], seconds.
 
     The ratio of the means is that of the totals. Some node must draw power.
@@ -55,6 +69,7 @@ def time_to_exhaustion(energy: str = "battery_joules", power: str = "power_vdd_i
     Args:
         energy: Metric with the energy that is left, joules. No probe reads it: add it to the sample.
         power: Metric with the power that is drawn, milliwatts, >= 0.
+        bound: Of f, seconds.
     """
 
     def embed(values: Floats) -> Floats:
@@ -64,16 +79,18 @@ def time_to_exhaustion(energy: str = "battery_joules", power: str = "power_vdd_i
         return np.array([left, drawn])
 
     ratio = Ratio(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
-    return Measure("time to exhaustion", "seconds", (energy, power), embed, Function.of(ratio))
+    span = Box(np.zeros(2), np.full(2, np.inf))
+    return Measure("time to exhaustion", "seconds", (energy, power), embed, Function.of(ratio), span, bound)
 
 
-def straggler_share(metric: str, threshold: float) -> Measure:
+def straggler_share(metric: str, threshold: float, *, bound: float | None = None) -> Measure:
     """The share of nodes whose metric is above a threshold: x = [1 if v > threshold else 0], f = x[0], 0 to 1."""
 
     def embed(values: Floats) -> Floats:
         return (values > threshold).astype(np.float64)
 
-    return Measure(f"share of nodes with {metric} > {threshold:g}", "1", (metric,), embed, linear([1.0]))
+    name, span = f"share of nodes with {metric} > {threshold:g}", Box(np.zeros(1), np.ones(1))
+    return Measure(name, "1", (metric,), embed, linear([1.0]), span, bound)
 
 
 mean_cpu = mean("cpu_usage", "percent")

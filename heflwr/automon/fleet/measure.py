@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from heflwr.automon.alerts import Alert
+from heflwr.automon.answer import Answer
+from heflwr.automon.box import Box
 from heflwr.automon.function import Function
 from heflwr.automon.zones.zone import Floats
 
@@ -20,11 +23,15 @@ class Measure:
     """Something worth knowing of a fleet.
 
     Args:
-        name: For people.
+        name: For people, and what its answer is found under.
         unit: Of f and of its error bound.
         metrics: What a sample must hold.
         embed: From the values of these, shape (len(metrics),), to the local vector, shape (dim,).
         function: f, of the mean of the local vectors.
+        span: Where local vectors are; None: anywhere.
+        bound: How far off an answer may be, in `unit`, > 0; None: not said.
+        is_total: What is asked for is f times the number of live nodes; the bound is of that.
+        alerts: See `when`.
     """
 
     name: str
@@ -32,11 +39,45 @@ class Measure:
     metrics: tuple[str, ...]
     embed: Callable[[Floats], Floats] = field(repr=False)
     function: Function = field(repr=False)
+    span: Box | None = field(default=None, repr=False)
+    bound: float | None = None
+    is_total: bool = False
+    alerts: tuple[Alert, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.bound is not None and not 0 < self.bound < np.inf:
+            raise ValueError(f"the bound of {self.name} must be > 0, in {self.unit or 'its unit'}, got {self.bound}")
 
     @property
     def dim(self) -> int:
         """Size of the local vector."""
         return self.function.dim
+
+    def when(
+        self,
+        *,
+        call: Callable[[Answer], Any],
+        above: float | None = None,
+        below: float | None = None,
+        certain: bool = False,
+        possible: bool = False,
+    ) -> Measure:
+        """Return the measure with an alert: a function that is called when the answer passes a threshold.
+
+        Args:
+            call: Gets the answer; once, until the value is back.
+            above: The threshold, in `unit`; or
+            below: likewise.
+            certain: Call only where the bound makes it certain; the default.
+            possible: Call wherever the bound does not rule it out.
+
+        Raises:
+            TypeError, ValueError: No function; not one threshold; both or certain and possible.
+        """
+        if certain and possible:
+            raise ValueError("an alert is certain or possible, not both: certain waits for proof, possible for doubt")
+        alert = Alert(call, above=above, below=below, certain=not possible)
+        return replace(self, alerts=(*self.alerts, alert))
 
     def vector(self, *samples: Sample) -> Floats:
         """Return a node's local vector, shape (dim,), float64.
@@ -50,13 +91,18 @@ class Measure:
         """
         if not samples:
             raise ValueError(f"{self.name} needs at least one sample, got none")
-        rows = [self.embed(np.array([self._read(sample, metric) for metric in self.metrics])) for sample in samples]
+        rows = [self._embedded(sample) for sample in samples]
         vector: Floats = np.mean(np.asarray(rows, dtype=np.float64), axis=0)
+        if vector.shape != (self.dim,):
+            raise ValueError(f"{self.name} needs local vectors of shape {(self.dim,)}, got {vector.shape}")
         if not np.isfinite(vector).all():
             raise ValueError(
                 f"{self.name} has no local vector for {[dict(sample) for sample in samples]}: got {vector}"
             )
         return vector
+
+    def _embedded(self, sample: Sample) -> Any:
+        return self.embed(np.array([self._read(sample, metric) for metric in self.metrics]))
 
     def _read(self, sample: Sample, metric: str) -> float:
         if metric not in sample:
@@ -74,6 +120,16 @@ class Measure:
         return number
 
 
+@dataclass(frozen=True, eq=False)
+class OfSamples(Measure):
+    """A measure whose local vector is made of a whole sample by a function of the user's."""
+
+    read: Callable[[Sample], Any] = field(default=lambda sample: (), repr=False)
+
+    def _embedded(self, sample: Sample) -> Any:
+        return np.asarray(self.read(sample), dtype=np.float64).reshape(-1)
+
+
 def linear(weights: Sequence[float]) -> Function:
     """Return f(x) = weights.x, known to be linear without any tracing."""
     slope = np.array(weights, dtype=np.float64)
@@ -84,3 +140,35 @@ def linear(weights: Sequence[float]) -> Function:
 def unchanged(values: Floats) -> Floats:
     """The local vector is the values themselves."""
     return values
+
+
+UNITS = (
+    ("_usage", "percent"),
+    ("_bytes_sent", "bytes"),
+    ("_bytes_recv", "bytes"),
+    ("bytes", "bytes"),
+    ("seconds", "seconds"),
+    ("_watts", "watts"),
+    ("_joules", "joules"),
+    ("energy", "joules"),
+)
+"""Endings of metrics' names and what they are in; all of them are >= 0."""
+
+
+def unit_of(metric: str) -> str:
+    """Return the unit that a metric's name tells; empty where it tells none."""
+    if metric.startswith("power_vdd"):
+        return "milliwatts"
+    return next((unit for ending, unit in UNITS if metric.endswith(ending)), "")
+
+
+def range_of(metric: str) -> tuple[float, float]:
+    """Return the least and the largest value that a metric can have, as far as its name tells."""
+    unit = unit_of(metric)
+    return (0.0 if unit else -np.inf), (100.0 if unit == "percent" else np.inf)
+
+
+def box_of(*metrics: str) -> Box:
+    """Return where the vector of some metrics is."""
+    ranges = [range_of(metric) for metric in metrics]
+    return Box(np.array([low for low, _ in ranges]), np.array([high for _, high in ranges]))

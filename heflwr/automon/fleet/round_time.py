@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from heflwr.automon.fleet.measure import Measure, unchanged
+from heflwr.automon.fleet.measure import Measure, box_of, unchanged
 from heflwr.automon.function import Function
 from heflwr.automon.program import Instruction, Program
 from heflwr.automon.zones.zone import Floats
@@ -23,6 +23,7 @@ def predicted_round_time(
     *,
     activation: Activation = "tanh",
     unit: str = "seconds",
+    bound: float | None = None,
 ) -> Measure:
     """What a trained network makes of the fleet's mean resources: x = v, f = network(x), in the unit it was trained on.
 
@@ -34,6 +35,7 @@ def predicted_round_time(
         metrics: The inputs, in order.
         activation: Between layers.
         unit: Of the output.
+        bound: Likewise.
     """
     if activation not in ("tanh", "relu"):
         raise ValueError(f"activation must be 'tanh' or 'relu', got {activation!r}")
@@ -47,7 +49,7 @@ def predicted_round_time(
         return _derivatives(network, x, activation)[1]
 
     function = Function(program, len(metrics), gradient=gradient, hessian=hessian, numpy=program)
-    return Measure("predicted round time", unit, tuple(metrics), unchanged, function)
+    return Measure("predicted round time", unit, tuple(metrics), unchanged, function, box_of(*metrics), bound)
 
 
 def _checked(layers: Sequence[tuple[ArrayLike, ArrayLike]], inputs: int) -> Layers:
