@@ -8,7 +8,14 @@ from typing import NoReturn
 
 import pytest
 
-PACKAGES = {"prometheus": "prometheus", "promtool": "prometheus", "ip": "iproute2", "openssl": "openssl"}
+PACKAGES = {
+    "influxd": "influxdb",
+    "ip": "iproute2",
+    "openssl": "openssl",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "victoria-metrics": "victoria-metrics",
+}
 """The Debian package that holds each program."""
 
 
@@ -16,17 +23,18 @@ def need(program: str) -> str:
     """Return the path of a program; without it skip, or fail under CI=true, where nothing may be skipped for that."""
     path = shutil.which(program)
     if path is None:
-        _go_without(f"this test runs {program}: apt-get install {PACKAGES[program]}")
+        go_without(f"this test runs {program}: apt-get install {PACKAGES[program]}")
     return path
 
 
 def need_root(reason: str) -> None:
     """Go on as root; else skip, or fail under CI=true. The reason says what root is needed for: "mounts a disk"."""
     if os.geteuid() != 0:
-        _go_without(f"this test {reason}: run as root")
+        go_without(f"this test {reason}: run as root")
 
 
-def _go_without(reason: str) -> NoReturn:
+def go_without(reason: str) -> NoReturn:
+    """Skip for this reason, or fail under CI=true."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -52,6 +52,9 @@ class PrometheusMonitor(Monitor):
         keyfile: str | os.PathLike[str] | None = None,
         username: str | None = None,
         password: str | None = None,
+        register: str | None = None,
+        register_token: str | None = None,
+        advertise: str | None = None,
         identifier: str | None = None,
         **options: Any,
     ) -> None:
@@ -66,6 +69,9 @@ class PrometheusMonitor(Monitor):
             keyfile: Its private key, where it is not in the same file.
             username: With `password`: ask for basic authentication.
             password: See `username`.
+            register: A collector ("name:port" or a URL) that tells Prometheus of this target, for as long as it lives.
+            register_token: Bearer token of that collector.
+            advertise: "host" or "host:port" where Prometheus reaches this monitor; default the address it listens on.
             identifier: Label "identifier" on every metric, where given.
             **options: Those of `heflwr.monitor.Monitor`.
         """
@@ -78,6 +84,9 @@ class PrometheusMonitor(Monitor):
             keyfile=keyfile,
             username=username,
             password=password,
+            register=register,
+            register_token=register_token,
+            advertise=advertise,
         )
         super().__init__([sink], interval=interval, runner=self._runs_in, identifier=identifier, **options)
 

@@ -216,8 +216,12 @@ class Monitor:
         frame = pandas.DataFrame.from_records(rows, columns=_columns(recording.metrics))
         return frame.set_index(pandas.to_datetime(frame.pop("time"), unit="s", utc=True))
 
-    def window(self, name: str) -> Window:
+    def window(self, name: str, *, is_told: bool = True) -> Window:
         """Return a context manager for a named section of the run; sections may nest and overlap.
+
+        Args:
+            name: What it is; the first 256 characters go to sinks.
+            is_told: Tell sinks of it: a collector shades its time.
 
         Example:
             >>> monitor = Monitor(runner="thread")
@@ -226,7 +230,7 @@ class Monitor:
             >>> epoch.summary()["avg_cpu_usage"] > 0
             True
         """
-        return Window(name, lambda: self._session)
+        return Window(name, lambda: self._session, is_told=is_told)
 
     def watch(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function: the monitor runs while a call is on, and each call is a window named after the function.

@@ -6,6 +6,8 @@ on start + k * interval however long a tick takes, and those that could not be k
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import platform
 import threading
@@ -31,7 +33,9 @@ something, short enough that a run of a moment has one."""
 STOP = "stop"
 MARK = "mark"
 SYNC = "sync"
-"""Commands: take a last sample and end; take one now; say when everything before has been delivered."""
+TELL = "tell"
+"""Commands: take a last sample and end; take one now; say when everything before has been delivered; tell sinks of a
+window (its name, start and end as JSON)."""
 
 _logger = logging.getLogger("heflwr.monitor")
 
@@ -40,17 +44,17 @@ class Inbox:
     """Commands for the loop, from any thread; waiting for one costs a single lock."""
 
     def __init__(self) -> None:
-        self._commands: deque[tuple[str, int]] = deque()
+        self._commands: deque[tuple[str, Any]] = deque()
         self._wake = threading.Lock()
         self._wake.acquire()
 
-    def put(self, command: str, token: int = 0) -> None:
-        """Leave a command and wake the loop."""
+    def put(self, command: str, token: Any = 0) -> None:
+        """Leave a command, with its token or what else belongs to it, and wake the loop."""
         self._commands.append((command, token))
         with suppress(RuntimeError):  # awake already
             self._wake.release()
 
-    def wait(self, seconds: float) -> tuple[str, int] | None:
+    def wait(self, seconds: float) -> tuple[str, Any] | None:
         """Return the next command, or None when the time is up (or a moment before)."""
         if not self._commands:
             self._wake.acquire(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
@@ -152,7 +156,7 @@ class Sampling:
         """Sample until told to stop or until the watched process ends; then take one last sample.
 
         Args:
-            inbox: Where STOP, MARK and SYNC come in.
+            inbox: Where STOP, MARK, SYNC and TELL come in.
             on_sync: Gets the SYNC's token once everything before it has been delivered.
             leave_out_thread: This thread belongs to the watched process: do not bill its CPU time to the user.
         """
@@ -162,7 +166,8 @@ class Sampling:
             self._tree.leave_out_thread(threading.get_ident())
         try:
             while True:
-                command, token = inbox.wait((due_ns - self._clock.monotonic_ns()) * 1e-9) or ("", 0)
+                order: tuple[str, Any] = inbox.wait((due_ns - self._clock.monotonic_ns()) * 1e-9) or ("", 0)
+                command, token = order
                 is_due = self._clock.monotonic_ns() >= due_ns  # also while commands keep coming
                 if is_due or command == STOP:
                     self.tick(last=command == STOP)
@@ -174,6 +179,8 @@ class Sampling:
                     self.tick(token)
                 elif command == SYNC:
                     on_sync(token)
+                elif command == TELL:
+                    self._tell(token)
         except ProcessGone as error:
             self.report.failure = str(error)
 
@@ -232,6 +239,13 @@ class Sampling:
         except Exception as error:
             self._note(type(sink).__name__, error)
             return {"sink": type(sink).__name__}
+
+    def _tell(self, window: str) -> None:
+        """Tell of a window every sink that wants to know (see `heflwr.monitor.sinks`)."""
+        told = json.loads(window)
+        for sink in self._sinks:
+            if (tell := getattr(sink, "window", None)) is not None:
+                self._try(type(sink).__name__, functools.partial(tell, **told))
 
     def _refresh_tree(self, now_ns: int, scan: bool) -> None:
         try:

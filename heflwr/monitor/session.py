@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from heflwr.monitor.metrics import in_groups
 from heflwr.monitor.plan import Plan
 from heflwr.monitor.recording import Recording, Section
 from heflwr.monitor.runners import Runner
+
+NAME_LENGTH = 256
+"""Longest name of a window that sinks are told, characters: with it a command fits into one write to a pipe."""
 
 
 class Session:
@@ -22,10 +27,11 @@ class Session:
         self.recording = Recording(in_groups(groups), capacity)
         self.is_running = False
         self._runner: Runner | None = None
-        self._is_over = False
+        self._is_over = self._is_told_of_windows = False
 
     def start(self, plan: Plan, runner: Runner) -> None:
         """Start the runner. Raises MonitorError, and then nothing is left running."""
+        self._is_told_of_windows = any(hasattr(sink, "window") for sink in plan.sinks)
         self._runner = runner  # known before it runs: a child forked in the meantime lets go of it
         runner.start(plan, self.recording)
         self.is_running = True
@@ -49,6 +55,11 @@ class Session:
     def close(self, section: Section) -> None:
         """Have a sample taken now that ends the section."""
         self._mark(section, opens=False)
+
+    def tell(self, name: str, start: float, end: float | None) -> None:
+        """Have sinks told of a window of the run: its Unix times in seconds, no end while it is open."""
+        if self._runner is not None and self.is_running and self._is_told_of_windows:
+            self._runner.tell(json.dumps({"name": str(name)[:NAME_LENGTH], "start": start, "end": end}))
 
     def let_go(self) -> bool:
         """Let go, in a forked child, of the parent's run; return False where there is none: what is recorded stays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -19,8 +20,10 @@ class Window:
         name: What the user called it.
     """
 
-    def __init__(self, name: str, current: Callable[[], Session]) -> None:
+    def __init__(self, name: str, current: Callable[[], Session], *, is_told: bool = True) -> None:
         self.name = name
+        self._is_told = is_told
+        self._began = 0.0
         self._current = current
         self._session = current()
         self._section = Section()
@@ -28,12 +31,17 @@ class Window:
     def __enter__(self) -> Self:
         self._session, self._section = self._current(), Section()
         self._session.open(self._section)
+        self._began = time.time()
+        if self._is_told:
+            self._session.tell(self.name, self._began, None)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._session.close(self._section)
+        if self._is_told:
+            self._session.tell(self.name, self._began, max(self._began, time.time()))  # a clock may be set back
 
     def summary(self) -> dict[str, float | int]:
         """Return the section in numbers, with the keys of `Monitor.summary`; zeros where nothing ran."""

@@ -73,7 +73,10 @@ def true_energy(readings: list[tuple[int, float]], start_ns: float, stop_ns: flo
     return energy
 
 
-@pytest.mark.parametrize(("interval", "lines"), [(0.05, 25), (0.3, 11), (2, 7)])
+@pytest.mark.parametrize(
+    ("runner", "interval", "lines"),
+    [("thread", 0.05, 25), ("process", 0.05, 25), ("thread", 0.3, 11), ("process", 2, 7)],
+)
 def test_energy_is_the_trace_s_own_whatever_the_interval(
     runner: str, interval: float, lines: int, replay: Replay, tmp_path: Path
 ):
@@ -204,15 +207,17 @@ def test_a_child_that_dies_later_is_counted_not_waited_for(runner: str, replay: 
     assert monitor.summary()["total_power_vdd_in"] > 4000 * 0.2
 
 
-def test_a_child_that_falls_silent_is_counted_not_waited_for(runner: str, replay: Replay, tmp_path: Path):
+def test_a_child_that_falls_silent_is_counted_not_waited_for(replay: Replay, tmp_path: Path):
     """A last line does not stand for ever: after some seconds without a next one, reads fail and say so."""
     replay.install([line_of(4000)], after=2)
-    monitor = build(runner, 0.1, tmp_path)
-    with monitor:
-        wait_until(lambda: monitor.health.errors.get("power", 0) >= 1)
+    monitors = [build(runner, 0.1, tmp_path) for runner in RUNNERS]
+    with monitors[0], monitors[1]:
+        wait_until(lambda: all(monitor.health.errors.get("power", 0) >= 1 for monitor in monitors))
         before = time.monotonic()
     assert time.monotonic() - before < 5
-    assert "printed no power for" in monitor.health.last_error
+    for monitor in monitors:
+        assert "printed no power for" in monitor.health.last_error
+    assert 2 == len(replay.pids())
     assert not replay.is_running()
 
 

@@ -35,6 +35,11 @@ def facts(monitor: Monitor) -> dict[str, Any]:
     return monitor.health.sinks[0]
 
 
+def has_sent(monitor: Monitor, samples: int) -> bool:
+    """Return whether the collector took something and so many samples are there: what is left goes at stop()."""
+    return facts(monitor)["sent"] > 0 and len(monitor.samples()) >= samples
+
+
 def as_stored(monitor: Monitor) -> list[tuple[int, float, dict[str, Any]]]:
     """Return the monitor's own samples in the collector's terms."""
     return [
@@ -56,10 +61,11 @@ def test_the_collector_holds_what_the_monitor_measured(tmp_path: Path, monitors:
     with collector(tmp_path / "heflwr.db") as collected:
         monitor = monitors.RemoteMonitor(collected.address, interval=0.02, identifier=identifier, simple=simple)
         with monitor:
-            wait_for(lambda: facts(monitor)["sent"] >= 20)
+            wait_for(lambda: has_sent(monitor, 20))
+        identifier = identifier.replace("\x00", "\\x00")  # no database of texts takes it
         assert stored(collected, identifier=identifier) == as_stored(monitor)
         told = facts(monitor)
-        (client,) = collected.store.clients(10)[0]
+        (client,) = get(f"{collected.url}/api/v1/clients")[1]["clients"]
     assert told == {
         "sink": "remote",
         "url": collected.url,
@@ -88,7 +94,7 @@ def test_two_monitors_send_their_own_samples_to_their_own_collector(tmp_path: Pa
         one = monitors.RemoteMonitor(a.address, interval=0.05, identifier="one", spool=tmp_path / "spool")
         two = monitors.RemoteMonitor(b.address, interval=0.05, identifier="two", spool=tmp_path / "spool")
         with one, two:
-            wait_for(lambda: facts(one)["sent"] > 3 and facts(two)["sent"] > 3)
+            wait_for(lambda: has_sent(one, 4) and has_sent(two, 4))
         assert stored(a) == as_stored(one)
         assert stored(b) == as_stored(two)
         assert {sample["identifier"] for sample in a.samples()} == {"one"}
@@ -103,7 +109,7 @@ def test_each_start_is_a_run_of_its_own(tmp_path: Path, monitors: Any) -> None:
         total = 0
         for _ in range(2):
             with monitor:
-                wait_for(lambda: facts(monitor)["sent"] > 2)
+                wait_for(lambda: has_sent(monitor, 3))
             total += len(monitor.samples())
         assert len(collected.samples()) == total
         assert len({sample["run"] for sample in collected.samples()}) == 2
@@ -151,7 +157,7 @@ def test_a_monitor_prints_nothing(tmp_path: Path, monitors: Any) -> None:
             import time
             from {monitors.__name__} import RemoteMonitor
             with RemoteMonitor({collected.address!r}, 0.02, "quiet") as monitor:
-                while monitor.health.sinks[0]["sent"] < 10:
+                while monitor.health.sinks[0]["sent"] == 0 or len(monitor.samples()) < 10:
                     time.sleep(0.01)
         """)
         ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=60)
@@ -169,7 +175,7 @@ def test_a_killed_client_loses_nothing_that_was_spooled(tmp_path: Path, simple: 
         from heflwr.monitor.{runner}_monitor import RemoteMonitor
         monitor = RemoteMonitor("127.0.0.1:{port}", 0.01, "killed", {simple}, spool={os.fspath(spool)!r})
         monitor.start()
-        while len(monitor.samples()) < 100: time.sleep(0.01)
+        while len(monitor.samples()) < 40: time.sleep(0.01)
         print("ready", flush=True)
         time.sleep(600)
     """)
@@ -182,10 +188,10 @@ def test_a_killed_client_loses_nothing_that_was_spooled(tmp_path: Path, simple: 
     assert psutil.wait_procs(agents, timeout=20)[1] == []  # it sees that its parent is gone, and ends
     (segment,) = spool.glob("*/*/*.jsonl")
     rows = [json.loads(line) for line in segment.read_bytes().splitlines()[1:]]
-    assert len(rows) >= 100
+    assert len(rows) >= 40
     with collector(tmp_path / "heflwr.db", port=port) as collected:
         with process_monitor.RemoteMonitor(f"127.0.0.1:{port}", 0.05, "next", spool=spool) as monitor:
-            wait_for(lambda: facts(monitor)["sent"] > len(rows))
+            wait_for(lambda: facts(monitor)["sent"] >= len(rows))
         found = collected.samples(identifier="killed")
         assert sorted((sample["sequence"], sample["time"]) for sample in found) == [(row[0], row[1]) for row in rows]
         assert stored(collected, identifier="next") == as_stored(monitor)
@@ -227,7 +233,7 @@ def test_a_spool_keeps_what_stop_could_not_send(tmp_path: Path, monitors: Any) -
             samples = as_stored(monitor)
     with collector(tmp_path / "heflwr.db", port=port) as collected:
         with monitors.RemoteMonitor(f"127.0.0.1:{port}", 1, "next", spool=spool):
-            wait_for(lambda: collected.samples(identifier="next"))
+            wait_for(lambda: len(collected.samples(identifier="kept")) >= len(samples))
         assert stored(collected, identifier="kept") == samples
         assert stored(collected, identifier="lost") == []
 
@@ -250,7 +256,7 @@ def test_the_token_opens_the_collector(tmp_path: Path, monitors: Any) -> None:
     """With the right token samples arrive; with a wrong one they wait, and health says why, without the token."""
     with collector(tmp_path / "heflwr.db", token="s3cret") as collected:
         with monitors.RemoteMonitor(collected.address, 0.05, token="s3cret") as monitor:
-            wait_for(lambda: facts(monitor)["sent"] > 3)
+            wait_for(lambda: has_sent(monitor, 4))
         assert stored(collected) == as_stored(monitor)
         with monitors.RemoteMonitor(collected.address, 0.05, "wrong", token="wr0ng") as monitor:
             told = wait_for(lambda: facts(monitor)["last_error"] and facts(monitor))
@@ -284,7 +290,7 @@ def test_https_is_checked_against_the_authority(tmp_path: Path, authority: Path,
     tls.load_cert_chain(authority / "server.pem", authority / "server.key")
     with collector(tmp_path / "heflwr.db", tls=tls) as collected:
         with monitors.RemoteMonitor(collected.url, 0.05, verify=os.fspath(authority / "ca.pem")) as monitor:
-            wait_for(lambda: facts(monitor)["sent"] > 3)
+            wait_for(lambda: has_sent(monitor, 4))
         assert stored(collected) == as_stored(monitor)
         with monitors.RemoteMonitor(collected.url, 0.05, "distrustful") as monitor:
             told = wait_for(lambda: facts(monitor)["last_error"] and facts(monitor))
@@ -389,7 +395,7 @@ def test_small_batches_go_as_they_are_and_large_ones_packed(tmp_path: Path) -> N
 
     with FaultyServer(answer) as server:
         with thread_monitor.RemoteMonitor(server.address, 0.01) as monitor:
-            wait_for(lambda: facts(monitor)["sent"] > 50)
+            wait_for(lambda: has_sent(monitor, 51))
         assert facts(monitor)["sent"] == len(monitor.samples())
         with thread_monitor.RemoteMonitor(server.address, 60) as monitor:
             wait_for(lambda: facts(monitor)["sent"] == 1)
@@ -403,7 +409,7 @@ def test_the_collectors_command_and_a_monitor_work_together(tmp_path: Path) -> N
     """The two commands of the quick start, for real."""
     with CollectorProcess(tmp_path / "heflwr.db") as served:
         with process_monitor.RemoteMonitor(served.address, 0.1, "quick") as monitor:
-            wait_for(lambda: facts(monitor)["sent"] > 2)
+            wait_for(lambda: has_sent(monitor, 3))
         status, answer = get(f"{served.url}/api/v1/samples?identifier=quick")
     assert status == 200
     assert [sample["sequence"] for sample in answer["samples"]] == list(range(len(monitor.samples())))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import FaultyServer, collector, free_port, reply
+from servers import FaultyServer, collector, free_port, get, reply
 from waiting import wait_for
 
 from heflwr.monitor import process_monitor, thread_monitor
@@ -301,7 +301,7 @@ def test_two_processes_share_a_spool_directory(tmp_path: Path) -> None:
         with Sending(collected.address, "last", spool=tmp_path / "spool") as sink:
             wait_for(lambda: len(collected.samples()) == 4 * 3 * 500)
         assert sink.facts()["dropped"] == 0
-        assert len(collected.store.clients(100)[0]) == 12
+        assert len(get(f"{collected.url}/api/v1/clients")[1]["clients"]) == 12
     assert list((tmp_path / "spool").glob("*/*")) == []
 
 

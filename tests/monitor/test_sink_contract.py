@@ -22,6 +22,7 @@ from heflwr.monitor.metrics import METRICS
 from heflwr.monitor.sample import Run, Sample
 from heflwr.monitor.sinks import Sink
 from heflwr.monitor.sinks.file import FileSink
+from heflwr.monitor.sinks.influx import InfluxSink
 from heflwr.monitor.sinks.prometheus import PrometheusSink
 from heflwr.monitor.sinks.remote import RemoteSink
 
@@ -34,6 +35,9 @@ SINKS: dict[str, Make] = {
     "jsonl": lambda directory, address: FileSink(directory / "run.jsonl", format="jsonl"),
     "csv": lambda directory, address: FileSink(directory / "run.csv", format="csv"),
     "prometheus": lambda directory, address: PrometheusSink(0, host="127.0.0.1"),
+    "influx": lambda directory, address: InfluxSink(address),
+    "influx over udp": lambda directory, address: InfluxSink(f"udp://{address}"),
+    "prometheus that registers": lambda directory, address: PrometheusSink(0, host="127.0.0.1", register=address),
     "remote": lambda directory, address: RemoteSink(address),
     "remote with a spool": lambda directory, address: RemoteSink(address, spool=directory / "spool"),
 }
@@ -57,8 +61,13 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def _take(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    rows = json.loads(gzip.decompress(body) if handler.headers["Content-Encoding"] else body)["rows"]
-    reply(handler, 200, json.dumps({"accepted": len(rows), "duplicates": 0}).encode())
+    if handler.path.startswith("/write"):
+        reply(handler, 204)
+    elif handler.path == "/api/v1/targets":
+        reply(handler, 200)
+    else:
+        rows = json.loads(gzip.decompress(body) if handler.headers["Content-Encoding"] else body)["rows"]
+        reply(handler, 200, json.dumps({"accepted": len(rows), "duplicates": 0}).encode())
 
 
 def handles() -> tuple[int, int]:
@@ -126,7 +135,11 @@ def test_a_sink_that_finds_no_thread_left_holds_nothing(
     """Where the system refuses a thread, open() says so and gives back port, lock and descriptors."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    sinks = [RemoteSink(address, spool=tmp_path / "spool"), PrometheusSink(port, host="127.0.0.1")]
+    sinks = [
+        RemoteSink(address, spool=tmp_path / "spool"),
+        InfluxSink(address),
+        PrometheusSink(port, host="127.0.0.1", register=address),
+    ]
     for number, sink in enumerate(sinks):
         use(sink, f"warm{number}")
     wait_for(lambda: threading.active_count() <= 2)  # this one and the server's

@@ -30,6 +30,9 @@ class Runner(Protocol):
         Never raises, and takes no longer than the sample.
         """
 
+    def tell(self, window: str) -> None:
+        """Have sinks told of a window (JSON: name, start, end). Never raises, never waits."""
+
     def sync(self) -> None:
         """Wait, SYNC_SECONDS at most, until the recording holds what has been sampled by now."""
 

@@ -16,11 +16,12 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from typing import Any
 
 from heflwr.monitor.errors import MonitorError
 from heflwr.monitor.runners import _frames as frames
 from heflwr.monitor.sample import Sample
-from heflwr.monitor.sampling import MARK, STOP, SYNC, Inbox, Sampling
+from heflwr.monitor.sampling import MARK, STOP, SYNC, TELL, Inbox, Sampling
 
 BATCH_SECONDS = 0.5
 """Samples reach the parent in batches this old at most: waking it costs more than the sample itself."""
@@ -30,7 +31,7 @@ ORPHAN_SECONDS = 1.0
 
 _WAY_OUT = "the classes of sinks must be importable there, or use runner='thread'"
 
-_COMMANDS = {command[:4].encode(): command for command in (STOP, MARK, SYNC)}
+_COMMANDS = {command[:4].encode(): command for command in (STOP, MARK, SYNC, TELL)}
 
 
 class _Outlet:
@@ -76,7 +77,7 @@ class _ParentedInbox(Inbox):
         super().__init__()
         self._parent = os.getppid()
 
-    def wait(self, seconds: float) -> tuple[str, int] | None:
+    def wait(self, seconds: float) -> tuple[str, Any] | None:
         command = super().wait(min(seconds, ORPHAN_SECONDS))
         return (STOP, 0) if command is None and os.getppid() != self._parent else command
 
@@ -108,7 +109,8 @@ def main() -> None:
     def listen() -> None:
         while len(data := stdin.read(frames.COMMAND.size)) == frames.COMMAND.size:
             code, token = frames.COMMAND.unpack(data)
-            inbox.put(_COMMANDS[code], token)
+            command = _COMMANDS[code]
+            inbox.put(command, stdin.read(token).decode() if command == TELL else token)
         inbox.put(STOP)
 
     def report(kind: int) -> None:

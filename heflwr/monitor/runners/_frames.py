@@ -16,7 +16,8 @@ _HEADER = struct.Struct("<BI")
 SAMPLE_HEAD = struct.Struct("<IQdd")
 TOKEN = struct.Struct("<I")
 COMMAND = struct.Struct("<4sI")
-"""From the monitor to the agent: the first four letters of a command of `sampling`, and a token."""
+"""From the monitor to the agent: the first four letters of a command of `sampling`, and a token; behind a TELL, whose
+token says how many bytes they are, the window's JSON."""
 
 
 def frame(kind: int, payload: bytes = b"") -> bytes:

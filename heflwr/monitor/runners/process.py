@@ -21,7 +21,7 @@ from heflwr.monitor.recording import Recording
 from heflwr.monitor.runners import STOP_SECONDS, SYNC_SECONDS
 from heflwr.monitor.runners import _frames as frames
 from heflwr.monitor.sample import Sample
-from heflwr.monitor.sampling import MARK, STOP, SYNC, Report
+from heflwr.monitor.sampling import MARK, STOP, SYNC, TELL, Report
 
 START_SECONDS = 20.0
 """Longest that start() waits for the child: a Jetson Nano under full load needs some seconds to start Python."""
@@ -114,6 +114,10 @@ class ProcessRunner:
     def mark(self, token: int) -> bool:
         return self._command(MARK, token)
 
+    def tell(self, window: str) -> None:
+        payload = window.encode()
+        self._command(TELL, len(payload), payload)
+
     def sync(self) -> None:
         if self._is_ready and not self._said_bye:
             self._synced.clear()
@@ -136,13 +140,15 @@ class ProcessRunner:
         self._close_stdin()  # says the same to an agent whose pipe is full; a forked child may hold another copy
         self._end(self._patience)
 
-    def _command(self, command: str, token: int) -> bool:
+    def _command(self, command: str, token: int, payload: bytes = b"") -> bool:
         """Send a command; return False where the agent is gone, or so long stopped that the pipe is full."""
         if not self._reader.is_alive():  # a write would meet SIGPIPE, which the user may have let kill
             return False
         try:
             with self._write_lock:
-                os.write(self._stdin(), frames.COMMAND.pack(command.encode(), token))
+                os.write(
+                    self._stdin(), frames.COMMAND.pack(command.encode(), token) + payload
+                )  # whole: within PIPE_BUF
         except (OSError, ValueError):
             return False
         return True

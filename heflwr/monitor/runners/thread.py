@@ -11,7 +11,7 @@ from heflwr.monitor.plan import Plan
 from heflwr.monitor.recording import Recording
 from heflwr.monitor.runners import STOP_SECONDS, SYNC_SECONDS
 from heflwr.monitor.sample import Sample
-from heflwr.monitor.sampling import MARK, STOP, Inbox, Sampling
+from heflwr.monitor.sampling import MARK, STOP, TELL, Inbox, Sampling
 
 MARK_SECONDS = 0.02
 """Longest that a window's edge waits for its sample; meanwhile the loop has the interpreter, and is done in a tenth of
@@ -61,6 +61,9 @@ class ThreadRunner:
         self._inbox.put(MARK, token)
         edge.acquire(timeout=MARK_SECONDS)
         return True
+
+    def tell(self, window: str) -> None:
+        self._inbox.put(TELL, window)
 
     def sync(self) -> None:
         """Samples are recorded as they are taken; only the edge of a window may be late."""

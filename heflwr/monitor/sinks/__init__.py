@@ -2,6 +2,9 @@
 
 To add a destination, write a class with this shape; `Monitor(sinks=[YourSink()])` takes it. With `runner="process"` it
 is pickled to the sampling child, so its class must live in an importable module.
+
+One that wants to know of windows, too, has a method `window(name: str, start: float, end: float | None)`, called like
+write(): when a window opens, with its Unix time in seconds and no end, and once more when it closes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where rows wait until the collector has them: a port, and its adapter in memory (the one on disk is `_spool`)."""
+"""Where rows wait until their server has them: a port, and its adapter in memory (the one on disk is `_spool`)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Batch:
     """Rows of one run, as they go into one request.
 
     Attributes:
-        path: Endpoint, "/simple_log" or "/log".
-        head: The body's JSON object, without its rows.
-        rows: Each a JSON list.
+        path: Endpoint, "/simple_log" say.
+        head: What the rows have in common, a JSON object.
+        rows: Each a line of text, as their sink made it.
         end: Where the outbox goes on behind the last of them; its own business.
     """
 
@@ -27,10 +27,6 @@ class Batch:
     head: str
     rows: tuple[str, ...]
     end: tuple[int, int]
-
-    def body(self) -> bytes:
-        """Return the request's body."""
-        return f'{self.head[:-1]}, "rows": [{", ".join(self.rows)}]}}'.encode()
 
 
 class Outbox(Protocol):

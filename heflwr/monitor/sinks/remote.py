@@ -8,14 +8,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from heflwr.monitor import arguments
-from heflwr.monitor.errors import SinkUnavailable
 from heflwr.monitor.sample import Run, Sample
-from heflwr.monitor.sinks._outbox import MemoryOutbox, Outbox
-from heflwr.monitor.sinks._sender import Collector, Sender
-from heflwr.monitor.sinks._spool import Leftovers, Spool, home_of
+from heflwr.monitor.sinks import _address
+from heflwr.monitor.sinks._delivery import Delivery
+from heflwr.monitor.sinks._http import Answer, Server
+from heflwr.monitor.sinks._outbox import Batch
 
 SECONDS_MAX = 3600.0
 """Longest timeout and flush_seconds: a stop() that takes an hour is a mistake."""
@@ -51,83 +50,70 @@ class RemoteSink:
             ValueError: A value that cannot be meant; the text says which can.
             TypeError: A value of the wrong type.
         """
-        if not isinstance(verify, (bool, str, os.PathLike)):
-            raise TypeError(f"verify must be True, False or a path, got {verify!r} ({type(verify).__name__})")
         self._path = "/simple_log" if arguments.boolean("simple", simple) else "/log"
-        self._collector = Collector(
-            url=_url(host),
-            token=_token(token),
-            verify=verify if isinstance(verify, bool) else os.path.abspath(verify),
+        token = _address.token("token", token)
+        self._server = Server(
+            url=_address.http_url("host", host),
+            authorization=None if token is None else f"Bearer {token}",
+            verify=_address.verify(verify),
             timeout=arguments.number("timeout", timeout, 0.001, SECONDS_MAX),
         )
         self._spool_directory = None if spool is None else Path(spool).absolute()
         self.flush_seconds = arguments.number("flush_seconds", flush_seconds, 0.0, SECONDS_MAX)
 
     def open(self, run: Run) -> None:
-        verify = self._collector.verify
-        if isinstance(verify, str) and not os.path.exists(verify):
-            raise SinkUnavailable(f"verify names {verify}, which does not exist; give the authority's PEM file")
         head = _head(run, is_simple=self._path == "/simple_log")
         self._wholes = tuple(metric.whole for metric in run.metrics)
-        self._memory = MemoryOutbox(self._path, head)
-        self._spool: Spool | None = None
-        outboxes: list[Outbox] = [self._memory]
-        if self._spool_directory is not None:
-            home = home_of(self._spool_directory, self._collector.url)
-            try:
-                self._spool = Spool.begin(home, run.run, self._path, head)
-            except OSError as error:
-                raise SinkUnavailable(
-                    f"cannot spool to {self._spool_directory}: {error.strerror}; choose another directory"
-                ) from error
-            outboxes.insert(0, self._spool)
-            self._sender = Sender(self._collector, outboxes, Leftovers(home).claim_next)
-        else:
-            self._sender = Sender(self._collector, outboxes, lambda: None)
-        try:
-            self._sender.start()
-        except RuntimeError as error:  # the system has no thread left
-            for outbox in outboxes:
-                outbox.close()
-            raise SinkUnavailable(f"cannot send to {self._collector.url}: {error}; let more threads run") from error
+        self._delivery = Delivery(self._server, _Json(), run.run, self._path, head, spool=self._spool_directory)
 
     def write(self, sample: Sample) -> None:
-        row = _row(sample, self._wholes)
-        if self._spool is None or not self._spooled(self._spool, row):
-            self._memory.append(row)
-        self._sender.wake()
+        self._delivery.add(_row(sample, self._wholes))
+
+    def window(self, name: str, start: float, end: float | None) -> None:
+        """Tell of a window of the run: once when it opens, and once more when it has an end.
+
+        Args:
+            name: What the user called it.
+            start: Unix time, seconds; together with the name it says which window it is.
+            end: Unix time, seconds; None while it is open.
+        """
+        self._delivery.add(json.dumps({"name": _unicode(name), "start": start, "end": end}))
 
     def close(self) -> None:
-        self._sender.close(self.flush_seconds)
-        for outbox in self._sender.outboxes:
-            outbox.close()
+        self._delivery.close(self.flush_seconds)
 
     def facts(self) -> dict[str, Any]:
-        tally, outboxes = self._sender.tally, self._sender.outboxes
-        return {
-            "sink": "remote",
-            "url": self._collector.url,
-            "sent": tally.sent,
-            "waiting": sum(outbox.waiting for outbox in outboxes),
-            "dropped": tally.refused + sum(outbox.dropped for outbox in outboxes),
-            "spooled": sum(outbox.waiting for outbox in outboxes if outbox is not self._memory),
-            "last_error": tally.last_error,
-        }
+        return self._delivery.facts("remote")
 
-    def _spooled(self, spool: Spool, row: str) -> bool:
-        """Return False where the disk does not take it: memory is second best."""
+
+class _Json:
+    """The collector's own words (docs/collector.md): rows are JSON lists, windows JSON objects."""
+
+    name = "a heflwr collector"
+    content_type = "application/json"
+    refusals = frozenset({400, 413})
+
+    def body(self, batch: Batch) -> bytes:
+        rows = ", ".join(row for row in batch.rows if not row.startswith("{"))
+        windows = ", ".join(row for row in batch.rows if row.startswith("{"))
+        told = f', "windows": [{windows}]' if windows else ""
+        return f'{batch.head[:-1]}, "rows": [{rows}]{told}}}'.encode()
+
+    def samples(self, batch: Batch) -> int:
+        return sum(not row.startswith("{") for row in batch.rows)
+
+    def is_receipt(self, answer: Answer, batch: Batch) -> bool:
         try:
-            spool.append(row)
-        except OSError as error:
-            self._sender.tally.last_error = f"cannot spool, samples wait in memory: {error}"
+            receipt = json.loads(answer.body)
+            return bool(receipt["accepted"] + receipt["duplicates"] == self.samples(batch))
+        except (ValueError, TypeError, LookupError, RecursionError):
             return False
-        return True
 
 
 def _head(run: Run, is_simple: bool) -> str:
     """Return what all rows of the run have in common, as a JSON object (see docs/collector.md)."""
     head: dict[str, Any] = {
-        "identifier": run.identifier.encode("utf-8", "backslashreplace").decode(),  # half a surrogate is not Unicode
+        "identifier": _unicode(run.identifier),
         "run": run.run,
         "metrics": [metric.name for metric in run.metrics],
     }
@@ -154,27 +140,6 @@ def _row(sample: Sample, wholes: Sequence[bool]) -> str:
     return json.dumps([sample.sequence, sample.time, *values])
 
 
-def _url(host: str) -> str:
-    if not isinstance(host, str):
-        raise TypeError(f"host must be a string, got {host!r} ({type(host).__name__})")
-    way_out = "write 'name:port', 'http://name:port' or 'https://name:port'"
-    try:
-        parts = urlsplit(host if "://" in host else f"http://{host}")
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"host must be an address, got {host!r} ({error}); {way_out}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or not host.isprintable() or " " in host:
-        raise ValueError(f"host must be an address, got {host!r}; {way_out}")
-    if "://" not in host and port is None:
-        raise ValueError(f"host has no port, got {host!r}; write '{host.rstrip(':/')}:5000', or a URL")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError(f"host must be an address alone; {way_out}, and give a secret as token=")
-    return parts.geturl().rstrip("/")
-
-
-def _token(token: str | None) -> str | None:
-    if token is not None and not isinstance(token, str):
-        raise TypeError(f"token must be a string, got {type(token).__name__}")
-    if token is not None and (not token or not token.isascii() or not token.isprintable() or " " in token):
-        raise ValueError("token must be visible ASCII characters without blanks; it travels in a header")
-    return token
+def _unicode(text: str) -> str:
+    """Return text without halves of surrogate pairs, which are not Unicode, and without NUL, which is not stored."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
