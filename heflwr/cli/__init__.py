@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from heflwr import __version__
+from heflwr.cli import fleet
 from heflwr.monitor.metrics import DEFAULT_GROUPS, GROUPS
 
 __all__ = ["main"]
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = [_HIDDEN if word == "--" else word for word in words]
     parser = _parser()
     options = parser.parse_args(words)
+    if options.subcommand in fleet.SUBCOMMANDS:
+        return fleet.run(parser, options)
     if options.subcommand == "plot":
         from heflwr.cli.plot import plot
 
@@ -126,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--all", action="store_true", help="draw every run in the file")
 
     subcommands.add_parser("collector", help="take samples from other machines")
+    fleet.add(subcommands)
     return parser
 
 
@@ -133,7 +137,7 @@ def _collector(words: list[str]) -> int:
     try:
         from heflwr.collector.__main__ import main as collect
     except ModuleNotFoundError as error:
-        if error.name not in ("flask", "waitress"):
+        if error.name not in ("flask", "waitress", "prometheus_client"):
             raise
         print(f"heflwr: the collector needs {error.name}: pip install 'heflwr[collector]'", file=sys.stderr)
         return 1

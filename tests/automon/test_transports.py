@@ -568,7 +568,7 @@ def test_a_quiet_fleet_is_quiet_on_the_wire() -> None:
     with running(2) as (coordinator, nodes):
         sent: Counter[str] = Counter()
         for node in nodes:
-            node._link.encode = watched(node._link.encode, sent)  # type: ignore[method-assign]
+            node._end.link.encode = watched(node._end.link.encode, sent)  # type: ignore[method-assign]
         for _ in range(100):
             for node in nodes:
                 node.update(np.full(2, 0.01))

@@ -4,8 +4,9 @@ Nothing here starts a thread or waits for longer than it is told: whoever owns a
 What no message can be made of is counted and dropped, and so is what cannot be sent now: time-outs and heartbeats find
 out what was lost.
 
-There is neither encryption nor a password. Bind to another address than 127.0.0.1 only where every machine that can
-reach it may take part: a VPN, a network of containers.
+The two endpoints have neither encryption nor a password: bind to another address than 127.0.0.1 only where every
+machine that can reach it may take part, in a VPN or a network of containers. `listener` and `dialer` carry many on one
+connection, with keys (`curve`); `heflwr.live` is made of them.
 """
 
 from heflwr.automon.transports.zeromq.coordinator import CoordinatorEndpoint

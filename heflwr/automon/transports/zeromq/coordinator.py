@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -15,10 +14,10 @@ import zmq
 from heflwr.automon import checkpoint
 from heflwr.automon.codec import decode, encode
 from heflwr.automon.coordinator import Coordinator
-from heflwr.automon.errors import AutomonError, MalformedMessage
-from heflwr.automon.messages import Constraint, Envelope, Message, Slack, generation
+from heflwr.automon.errors import MalformedMessage
+from heflwr.automon.messages import Envelope, Message, generation
 from heflwr.automon.signals import Goodbye, Heartbeat, Refusal, Welcome
-from heflwr.automon.transports.link import CoordinatorLink
+from heflwr.automon.transports.coordinator_end import CoordinatorEnd
 from heflwr.automon.transports.roster import Roster
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
     from heflwr.automon.answer import Answer
     from heflwr.automon.function import Function
-
-_logger = logging.getLogger("heflwr.automon")
 
 ADDRESS = "tcp://127.0.0.1:5571"
 LEASE_SECONDS = 10.0
@@ -94,13 +91,11 @@ class CoordinatorEndpoint:
         self._roster = Roster(most_nodes, lease_seconds, clock())
         self._lease_seconds, self._most_nodes, self._retry_seconds = lease_seconds, most_nodes, retry_seconds
         self._function, self._error_bound, self._options = function, error_bound, options
-        self._coordinator = Coordinator(function, nodes, error_bound, **options)
+        self._end = CoordinatorEnd(Coordinator(function, nodes, error_bound, **options), retry_seconds, clock)
         self._session = 0
         self._is_restored = False
         self._path, self._checkpoint_seconds = checkpoint, checkpoint_seconds
         self._saved_version, self._saved_at = -1, 0.0
-        self._link = CoordinatorLink()
-        self._told: dict[int, float] = {}  # when a node was last sent a constraint
         self._retry_at = 0.0
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
@@ -171,7 +166,7 @@ class CoordinatorEndpoint:
     @property
     def answer(self) -> Answer:
         """What is known now."""
-        return self._coordinator.answer
+        return self._end.coordinator.answer
 
     def step(self, timeout_seconds: float = 0.0) -> None:
         """Waits for messages, for so long at most, and does all that is due."""
@@ -189,10 +184,10 @@ class CoordinatorEndpoint:
         outbox += self._weigh(inbox)
         now = self._clock()
         for node in self._roster.expired(now):
-            outbox += self._lose(node)
+            outbox += self._end.lose(node)
         if now >= self._retry_at:
             self._retry_at = now + self._retry_seconds
-            outbox += self._tell(self._coordinator.resend)
+            outbox += self._end.tell(self._end.coordinator.resend)
         if self._is_save_due(now):
             self._save()
         self._send(outbox)
@@ -221,17 +216,17 @@ class CoordinatorEndpoint:
         if isinstance(message, Goodbye):
             outbox += self._weigh(inbox)  # what it said before would make it join again
             self._roster.release(node)
-            return outbox + self._lose(node)
+            return outbox + self._end.lose(node)
         if is_new:
             self._post(address, encode(Welcome(self._session)))
-            outbox += self._tell(lambda: self._coordinator.join(node))
+            outbox += self._end.join(node)
             if self._is_restored:  # it is waited for: the requests sent at the start found nobody
-                outbox += [again for again in self._coordinator.resend() if again.to == node]
+                outbox += [again for again in self._end.coordinator.resend() if again.to == node]
         if isinstance(message, Heartbeat):
             if not is_new:
                 self._post(address, encode(Welcome(self._session)))
-            return outbox + self._heard(message)
-        self._link.received(node, message)  # type: ignore[arg-type]
+            return outbox + self._end.heard(node, message.version, message.sequence)
+        self._end.received(node, message)  # type: ignore[arg-type]
         inbox.append(message)  # type: ignore[arg-type]
         return outbox
 
@@ -239,26 +234,7 @@ class CoordinatorEndpoint:
         """Gives the coordinator all that has arrived, together."""
         messages = tuple(inbox)
         inbox.clear()
-        return self._tell(lambda: self._coordinator.receive(*messages)) if messages else []
-
-    def _heard(self, beat: Heartbeat) -> list[Envelope]:
-        """Sends a constraint again that did not arrive; not one that may still be on its way."""
-        if self._clock() - self._told.get(beat.node, -np.inf) < self._retry_seconds:
-            return []
-        return self._tell(lambda: self._coordinator.heard(beat.node, beat.version, beat.sequence))
-
-    def _lose(self, node: int) -> list[Envelope]:
-        self._link.forget(node)
-        self._told.pop(node, None)
-        return self._tell(lambda: self._coordinator.lost(node))
-
-    def _tell(self, event: Callable[[], list[Envelope]]) -> list[Envelope]:
-        """Tells the coordinator; where f fails, as at a point where it has no value, the present answer stays."""
-        try:
-            return event()
-        except AutomonError as error:
-            _logger.error("the coordinator could not follow: %s", error)
-            return []
+        return self._end.weigh(messages)
 
     # What goes out
 
@@ -268,14 +244,10 @@ class CoordinatorEndpoint:
             if address is None:
                 self.undelivered += 1
                 continue
-            try:
-                data = self._link.encode(envelope.to, envelope.message)
-            except ValueError as error:  # vectors so large that their mean is infinite
-                _logger.error("node %d cannot be told: %s", envelope.to, error)
+            data = self._end.encode(envelope)
+            if data is None:
                 self.undelivered += 1
                 continue
-            if isinstance(envelope.message, Constraint | Slack):
-                self._told[envelope.to] = self._clock()
             self._post(address, data)
 
     def _post(self, address: bytes, data: bytes) -> None:
@@ -296,11 +268,12 @@ class CoordinatorEndpoint:
         try:
             self._session = int(arrays.pop("session"))
             options = {name: value for name, value in self._options.items() if name != "radius"}
-            self._coordinator = Coordinator.from_state(arrays, self._function, self._error_bound, **options)
+            restored = Coordinator.from_state(arrays, self._function, self._error_bound, **options)
         except (KeyError, ValueError, TypeError) as error:
             raise MalformedMessage(f"{self._path} holds no state of this coordinator: {error}") from error
         self._is_restored = True
-        outbox = self._tell(self._coordinator.restart)
+        self._end = CoordinatorEnd(restored, self._retry_seconds, self._clock)
+        outbox = self._end.tell(restored.restart)
         self._save()
         return outbox
 
@@ -315,4 +288,4 @@ class CoordinatorEndpoint:
         if self._path is None:
             return
         self._saved_version, self._saved_at = self.answer.as_of, self._clock()
-        checkpoint.write(self._path, self._coordinator.state | {"session": np.array(self._session)})
+        checkpoint.write(self._path, self._end.coordinator.state | {"session": np.array(self._session)})

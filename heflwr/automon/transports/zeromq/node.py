@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -15,11 +14,9 @@ import zmq
 from heflwr.automon import checkpoint
 from heflwr.automon.codec import MOST_BYTES
 from heflwr.automon.errors import MalformedMessage
-from heflwr.automon.messages import Constraint, Envelope, Message, Request, Slack
-from heflwr.automon.protocols.node import Node, NodeState
+from heflwr.automon.messages import Constraint, Message, Request, Slack
 from heflwr.automon.signals import Goodbye, Heartbeat, Reason, Refusal, Signal, Welcome
-from heflwr.automon.transports.link import NodeLink
-from heflwr.automon.zone_format import dimension
+from heflwr.automon.transports.node_end import NodeEnd
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from heflwr.automon.zones.zone import Floats, PointFunction
-
-_logger = logging.getLogger("heflwr.automon")
 
 HEARTBEAT_SECONDS = 2.0
 RETRY_SECONDS = 1.0
@@ -73,16 +68,14 @@ class NodeEndpoint:
             if not seconds > 0:
                 raise ValueError(f"{name} must be > 0, got {seconds}")
         self._index, self._function, self._address = index, function, address
-        self._heartbeat_seconds, self._retry_seconds = heartbeat_seconds, retry_seconds
+        self._heartbeat_seconds = heartbeat_seconds
         self._file, self._clock = file, clock
-        self._node = Node(index, function)
-        self._link = NodeLink()
+        self._end = NodeEnd(index, function, retry_seconds, clock)
         self._session: int | None = None
         self._identity = b"n" + secrets.token_bytes(15)
-        self._beat_at = self._retry_at = 0.0
+        self._beat_at = 0.0
         self._heard_at = -np.inf
         self._is_changed = False  # since the state was stored
-        self._is_waiting = False  # something was said to which nothing was heard yet
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self.refusal: Reason | None = None
@@ -118,7 +111,7 @@ class NodeEndpoint:
             self._context.term()
             raise
         self._socket = socket
-        self._beat_at = self._retry_at = self._clock()
+        self._beat_at = self._clock()
 
     def close(self) -> None:
         """Says goodbye, stores the state and disconnects; does nothing the second time."""
@@ -148,7 +141,7 @@ class NodeEndpoint:
     @property
     def version(self) -> int:
         """The version of the node's constraint; 0: it has none."""
-        return self._node.state.version
+        return self._end.state.version
 
     def update(self, x: Floats) -> None:
         """Takes the new local vector, shape (d,), and sends what there is to say.
@@ -156,7 +149,7 @@ class NodeEndpoint:
         Raises:
             ValueError: The vector is not finite, outside the function's domain, or of another shape than before.
         """
-        self._send(self._node.update(x))
+        self._send(self._end.update(x))
 
     def step(self, timeout_seconds: float = 0.0) -> None:
         """Waits for messages, for so long at most, and does all that is due."""
@@ -164,7 +157,8 @@ class NodeEndpoint:
         end = self._clock() + timeout_seconds
         while True:
             self._do_what_is_due()
-            wait = min(end, self._beat_at, self._retry_at if self._is_waiting else end) - self._clock()
+            retry_at = self._end.retry_at
+            wait = min(end, self._beat_at, end if retry_at is None else retry_at) - self._clock()
             if self._socket.poll(max(0, int(1000 * wait))):
                 self._receive()
             if self._clock() >= end:
@@ -181,7 +175,7 @@ class NodeEndpoint:
                 return
             try:
                 (data,) = frames
-                self._take(self._link.decode(data))
+                self._take(self._end.link.decode(data))
             except (ValueError, MalformedMessage):
                 self.malformed += 1
 
@@ -192,9 +186,9 @@ class NodeEndpoint:
         elif isinstance(message, Welcome):
             self._welcome(message.session)
         elif isinstance(message, Constraint | Slack | Request) and self._session is not None:
-            envelopes = self._hand_over(message)
-            self._is_waiting, self._is_changed = False, True
-            self._send(envelopes)
+            answers = self._end.take(message)
+            self._is_changed = True
+            self._send(answers)
         else:
             self.malformed += 1
 
@@ -202,49 +196,27 @@ class NodeEndpoint:
         """Takes part from now on; what a coordinator of another session said is void."""
         was_out = self.refusal is not None or session != self._session
         if self._session not in (None, session):
-            vector = self._node.state.vector
-            self._node = Node.from_state(NodeState(self._index, vector=vector), self._function)
+            self._end.void()
         self.refusal, self._session = None, session
         if was_out:
             self._is_changed = True
-            self._repeat()
-
-    def _hand_over(self, message: Constraint | Slack | Request) -> list[Envelope]:
-        """Gives the node a message; one that does not fit its vector leaves it as it was."""
-        state = self._node.state
-        size = None if state.vector is None else state.vector.size
-        if isinstance(message, Constraint) and dimension(message.zone) not in (None, size):
-            raise MalformedMessage(f"a zone for vectors of {dimension(message.zone)} numbers arrived, ours have {size}")
-        if isinstance(message, Slack) and message.slack.size != size:
-            raise MalformedMessage(f"a slack of {message.slack.size} numbers arrived, our vectors have {size}")
-        try:
-            return self._node.receive(message)
-        except Exception as error:  # numbers from elsewhere must not end a node
-            self._node = Node.from_state(state, self._function)
-            raise MalformedMessage(f"the node cannot take this message: {error}") from error
+            self._send(self._end.repeated())
 
     # What goes out
 
     def _do_what_is_due(self) -> None:
         now = self._clock()
         if now >= self._beat_at:
-            state = self._node.state
+            state = self._end.state
             is_sent = self._post(Heartbeat(self._index, state.version, state.sequence))
             self._beat_at = now + (self._heartbeat_seconds if is_sent else min(KNOCK_SECONDS, self._heartbeat_seconds))
-        if self._is_waiting and now >= self._retry_at:
-            self._repeat()
+        if self._end.retry_at is not None and now >= self._end.retry_at:
+            self._send(self._end.repeated())
 
-    def _repeat(self) -> None:
-        """Says again what the last vector gives reason to."""
-        self._is_waiting = False
-        self._send(self._node.again())
-
-    def _send(self, envelopes: Iterable[Envelope]) -> None:
-        for envelope in envelopes:
-            if not self._is_waiting:
-                self._is_waiting, self._retry_at = True, self._clock() + self._retry_seconds
-            if self.refusal is None:
-                self._post(envelope.message)
+    def _send(self, messages: Iterable[Message]) -> None:
+        if self.refusal is None:
+            for message in messages:
+                self._post(message)
                 self._is_changed = True
         if self._is_changed:
             self._save()
@@ -252,7 +224,7 @@ class NodeEndpoint:
     def _post(self, message: Message | Signal) -> bool:
         assert self._socket is not None, "open() it first"
         try:
-            self._socket.send(self._link.encode(message), zmq.NOBLOCK)
+            self._socket.send(self._end.link.encode(message), zmq.NOBLOCK)
         except zmq.Again:  # the coordinator is away: time-outs and heartbeats make up for it
             return False
         return True
@@ -270,9 +242,7 @@ class NodeEndpoint:
             self._session, self._identity = int(arrays["session"]), arrays["identity"].tobytes()
         except (KeyError, TypeError) as error:
             raise MalformedMessage(f"{self._file} is no state of a node: {error}") from error
-        self._node = Node.from_state(state, self._function)
-        if state.vector is not None:
-            self._link.remember(state.vector)
+        self._end.restore(state)
 
     def _save(self) -> None:
         """Stores the state: after every message of a protocol, either way; a vector inside the zone is no reason."""
@@ -283,4 +253,4 @@ class NodeEndpoint:
             "session": np.array(self._session, dtype=np.int64),
             "identity": np.frombuffer(self._identity, dtype=np.uint8),
         }
-        checkpoint.write(self._file, checkpoint.node_to_arrays(self._node.state) | own)
+        checkpoint.write(self._file, checkpoint.node_to_arrays(self._end.state) | own)
