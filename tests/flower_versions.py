@@ -12,7 +12,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-WITH = ["pytest>=8.2", "pytest-timeout", "hypothesis", "scikit-learn", "rich", "matplotlib", "pandas", "pyarrow"]
+WITH = ["pytest>=8.2", "pytest-timeout", "hypothesis", "rich", "matplotlib", "pandas", "pyarrow"]
 WITH += ["prometheus-client", "pyte"]  # read the metrics and the screen that the tests look at
 SAY_WHAT_IS_NEEDED = [Path(__file__), ROOT / "pyproject.toml"]  # an older environment may lack something
 TESTS = ["tests/flower", "--ignore-glob=*/test_deployment*.py"]  # SuperLinks and SuperNodes take minutes

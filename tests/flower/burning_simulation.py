@@ -1,4 +1,4 @@
-"""Runs Flower's simulation on nodes with known costs: `python burning_simulation.py ACTORS NODES ROUNDS HISTORY`.
+"""Runs Flower's simulation on nodes with known costs: `python burning_simulation.py ACTORS NODES ROUNDS FOLDER`.
 
 Node 0 burns 0.2 s of CPU, node 1 0.5 s, node 2 1.0 s in a call; node 3 multiplies matrices on threads of BLAS, node 4
 lets a child compute for 0.5 s, the others nothing. What nodes know of their own cost goes along as a metric.
@@ -6,12 +6,14 @@ lets a child compute for 0.5 s, the others nothing. What nodes know of their own
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 os.environ.update(
     FLWR_TELEMETRY_ENABLED="0",
@@ -29,10 +31,12 @@ from flwr.serverapp import Grid, ServerApp  # noqa: E402
 from flwr.serverapp.strategy import FedAvg  # noqa: E402
 from flwr.simulation import run_simulation  # noqa: E402
 
+from heflwr.automon import fleet  # noqa: E402
 from heflwr.flower import monitored  # noqa: E402
 
 BURNS = (0.2, 0.5, 1.0)
 CHILD_SECONDS = 0.5
+WATCH = [fleet.mean("cpu_seconds", bound=0.05), fleet.total("seconds", bound=1.0)]
 CHILD = f"import time\nwhile time.process_time() < {CHILD_SECONDS}: pass"
 
 client = ClientApp()
@@ -69,17 +73,21 @@ def main() -> None:
         strategy = FedAvg(fraction_evaluate=0.0, min_train_nodes=nodes, min_available_nodes=nodes)
         strategy.start(grid, initial_arrays=ArrayRecord([np.zeros(10)]), num_rounds=rounds)
 
-    app = monitored(server)
+    app = monitored(server, watch=WATCH)
     run_simulation(
         app,
-        monitored(client),
+        monitored(client, watch=WATCH, warm_up=0),
         num_supernodes=nodes,
         backend_config={
             "client_resources": {"num_cpus": 1.0, "num_gpus": 0.0},
             "init_args": {"num_cpus": actors, "log_to_driver": False, "include_dashboard": False},
         },
     )
-    app.history.save(sys.argv[4])
+    folder = Path(sys.argv[4])
+    app.history.save(folder / "history.jsonl")
+    log = [[one.name, one.round, one.answer.value, one.answer.bound, one.answer.live] for one in app.fleet.log]
+    told = {"log": log, "faults": app.fleet.faults, "replies": app.fleet.replies}
+    (folder / "fleet.json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":

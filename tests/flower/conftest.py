@@ -18,5 +18,4 @@ with warnings.catch_warnings():  # what it imports may warn of what it imports
     import flwr.client
     import flwr.clientapp
     import flwr.server
-    import flwr.serverapp
-    import flwr.simulation  # noqa: F401
+    import flwr.serverapp  # noqa: F401

@@ -57,8 +57,8 @@ client_app = ClientApp()
 def train(message: Message, context: Context) -> Message:
     """Add what the partition says; burn, or hold, where the partition is to."""
     partition = int(context.node_config["partition-id"])
-    until = time.process_time() + BURN_SECONDS * (partition == BURNING_PARTITION)
-    while time.process_time() < until:
+    until = time.thread_time() + BURN_SECONDS * (partition == BURNING_PARTITION)
+    while time.thread_time() < until:  # a monitor's thread is not part of it
         sum(range(1000))
     if context.run_config["hold"] and partition == HELD_PARTITION and message.content["config"]["server-round"] == 1:
         Path(str(context.run_config["out"]), HELD).write_text(str(context.node_id))

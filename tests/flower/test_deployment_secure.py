@@ -15,7 +15,7 @@ from heflwr.flower import Entry, History
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-NODES = 3
+NODES = 2
 ROUNDS = 3
 """The agents are started in the first, count from the beginning of the second, and tell in the third."""
 
@@ -55,7 +55,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         config=CONFIG,
     )
     with Deployment(folder / "flower", nodes=NODES, is_secure=True, isolation="process") as deployment:
-        run = deployment.run(app, out=str(folder), rounds=ROUNDS)
+        run = deployment.run(app, out=str(folder), nodes=NODES, rounds=ROUNDS)
         cipher = deployment.cipher()
         stranger = deployment.add_node(NODES, is_registered=False)
         refusal = stranger.wait(), stranger.log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,15 +17,20 @@ NODES, ROUNDS = 10, 2
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one actor", "two actors"])
-def history(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> History:
-    file = tmp_path_factory.mktemp("simulation") / "history.jsonl"
-    arguments = [str(request.param), str(NODES), str(ROUNDS), str(file)]
-    home = {"FLWR_HOME": str(file.parent / "flwr-home")}
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("simulation")
+    arguments = [str(request.param), str(NODES), str(ROUNDS), str(folder)]
+    home = {"FLWR_HOME": str(folder / "flwr-home")}
     run = subprocess.run(
         [sys.executable, str(SCRIPT), *arguments], env=os.environ | home, capture_output=True, text=True, timeout=110
     )
     assert 0 == run.returncode, run.stderr
-    return History.load(file)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def history(folder: Path) -> History:
+    return History.load(folder / "history.jsonl")
 
 
 def test_everyone_is_measured_in_every_round(history: History) -> None:
@@ -76,3 +82,17 @@ def test_rays_own_cost_stands_apart(history: History) -> None:
     assert overhead.overhead_cpu_seconds == pytest.approx(overhead.cpu_seconds - clients)
     first = [entry for entry in history.entries if "startup_seconds" in entry.cost]
     assert 1 <= len(first) <= 2
+
+
+def test_the_fleets_answers_are_of_what_the_workers_measured(folder: Path, history: History) -> None:
+    """Each round, whatever actor a node is in: within the bound of the mean and the total of the costs it reported."""
+    told = json.loads((folder / "fleet.json").read_text())
+    assert {} == told["faults"]
+    assert 2 * NODES * ROUNDS == told["replies"]
+    assert 2 * ROUNDS == len(told["log"])
+    for name, number, value, bound, live in told["log"]:
+        costs = [entry.cost[name.split()[1]] for entry in history.entries if entry.round == number]
+        assert NODES == len(costs) == live
+        truth = sum(costs) if name.startswith("total") else sum(costs) / NODES
+        assert abs(truth - value) <= bound + 1e-9
+        assert bound <= 1.1 * (1.0 if name.startswith("total") else 0.05)

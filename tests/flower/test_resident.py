@@ -146,7 +146,7 @@ def test_an_idle_agent_ends(scene: Scene) -> None:
 def test_an_agent_is_not_idle_while_a_client_is_there(scene: Scene) -> None:
     """A training may take longer than the idle time."""
     resident = scene.met(idle_seconds=0.2)
-    time.sleep(2.5)  # the agent looks once a second
+    time.sleep(1.5)  # the agent looks once a second
     assert resident.mark() is not None
 
 

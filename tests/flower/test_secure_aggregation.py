@@ -93,9 +93,16 @@ def run(server: str, client: str) -> tuple[Kept, History | None, LocalGrid]:
     return strategy, app.history if server == "wrapped" else None, grid
 
 
-def test_the_aggregate_is_that_of_an_unmonitored_run_and_costs_are_known() -> None:
+@pytest.fixture(scope="module")
+def unmonitored() -> tuple[Kept, LocalGrid]:
+    """A federation without heflwr."""
+    strategy, _, grid = run("plain", "plain")
+    return strategy, grid
+
+
+def test_the_aggregate_is_that_of_an_unmonitored_run_and_costs_are_known(unmonitored: tuple[Kept, LocalGrid]) -> None:
     """The same bits, the mean that it should be, and of every stage and client what it cost."""
-    plain, _, bare = run("plain", "plain")
+    plain, bare = unmonitored
     watched, history, grid = run("wrapped", "wrapped")
     assert ROUNDS == len(plain.aggregates) == len(watched.aggregates)
     for expected, found in zip(plain.aggregates, watched.aggregates, strict=True):
@@ -118,9 +125,9 @@ def test_the_aggregate_is_that_of_an_unmonitored_run_and_costs_are_known() -> No
 
 
 @pytest.mark.parametrize("client", ["mod", "wrapped"])
-def test_a_server_without_heflwr_carries_the_reports_unread(client: str) -> None:
+def test_a_server_without_heflwr_carries_the_reports_unread(client: str, unmonitored: tuple[Kept, LocalGrid]) -> None:
     """The aggregate is the same, though every reply has a record that SecAgg+ does not know."""
-    plain, _, _ = run("plain", "plain")
+    plain, _ = unmonitored
     strategy, _, grid = run("plain", client)
     assert all(RECORD in reply.content for reply in grid.replies)
     for expected, found in zip(plain.aggregates, strategy.aggregates, strict=True):

@@ -1,7 +1,8 @@
-"""A small app that really learns: scikit-learn's digits by softmax regression, spread over the nodes."""
+"""A small app that really learns: which of ten clouds a point is from, by softmax regression, spread over the nodes."""
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Any
 
@@ -10,17 +11,26 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, Strategy
-from sklearn.datasets import load_digits
+
+POINTS, SIZE, CLOUDS = 1800, 64, 10
 
 
 def new_model() -> ArrayRecord:
-    return ArrayRecord([np.zeros((64, 10)), np.zeros(10)])
+    return ArrayRecord([np.zeros((SIZE, CLOUDS)), np.zeros(CLOUDS)])
+
+
+@functools.cache
+def clouds() -> tuple[Any, Any]:
+    """Return all points and which cloud each is from; neighbouring clouds overlap."""
+    draw = np.random.default_rng(7)
+    origins = np.arange(POINTS) % CLOUDS
+    return draw.random((CLOUDS, SIZE))[origins] + draw.normal(0.0, 0.5, (POINTS, SIZE)), origins
 
 
 def part(context: Context) -> tuple[Any, Any]:
-    pixels, digits = load_digits(return_X_y=True)
+    points, origins = clouds()
     own, of = int(context.node_config["partition-id"]), int(context.node_config["num-partitions"])
-    return pixels[own::of] / 16, digits[own::of]
+    return points[own::of], origins[own::of]
 
 
 def client(**options: Any) -> ClientApp:
@@ -34,21 +44,21 @@ def register(app: ClientApp) -> None:
     @app.train()
     def train(message: Message, context: Context) -> Message:
         weights, bias = (array.copy() for array in message.content["arrays"].to_numpy_ndarrays())
-        pixels, digits = part(context)
+        points, origins = part(context)
         for _ in range(20):
-            powers = np.exp(pixels @ weights + bias)
-            error = powers / powers.sum(1, keepdims=True) - np.eye(10)[digits]
-            weights -= 0.5 * pixels.T @ error / len(digits)
+            powers = np.exp(points @ weights + bias)
+            error = powers / powers.sum(1, keepdims=True) - np.eye(CLOUDS)[origins]
+            weights -= 0.5 * points.T @ error / len(origins)
             bias -= 0.5 * error.mean(0)
-        metrics = MetricRecord({"num-examples": len(digits), "loss": float((error**2).mean())})
+        metrics = MetricRecord({"num-examples": len(origins), "loss": float((error**2).mean())})
         return Message(RecordDict({"arrays": ArrayRecord([weights, bias]), "metrics": metrics}), reply_to=message)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         weights, bias = message.content["arrays"].to_numpy_ndarrays()
-        pixels, digits = part(context)
-        right = ((pixels @ weights + bias).argmax(1) == digits).mean()
-        metrics = MetricRecord({"num-examples": len(digits), "accuracy": float(right)})
+        points, origins = part(context)
+        right = ((points @ weights + bias).argmax(1) == origins).mean()
+        metrics = MetricRecord({"num-examples": len(origins), "accuracy": float(right)})
         return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
 
