@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from heflwr.automon.function import check_function
 from heflwr.automon.protocols import gm
 from heflwr.automon.protocols.oneway import OnewayCoordinator, choose_certifier
+from heflwr.automon.protocols.options import check_options
 
 if TYPE_CHECKING:
     from heflwr.automon.answer import Answer
@@ -31,13 +33,14 @@ class Coordinator:
         options: For "auto" and "oneway" `guarantee` and `seed`; for "gm" those of `protocols.gm.Coordinator`.
 
     Raises:
+        TypeError: `function` is no Function, or the protocol does not have an option.
         ValueError: An argument is out of range, or f does not allow the guarantee that is asked for.
     """
 
     def __init__(
         self, function: Function, nodes: int, error_bound: float, protocol: Protocol = "auto", **options: Any
     ) -> None:
-        _check(protocol)
+        _check(function, protocol, options)
         self._machine: LiveCoordinator
         if protocol == "gm":
             self._machine = gm.Coordinator(function, nodes, error_bound, **options)
@@ -63,7 +66,7 @@ class Coordinator:
             protocol: As before.
             options: As before.
         """
-        _check(protocol)
+        _check(function, protocol, options)
         coordinator = cls.__new__(cls)
         if protocol == "gm":
             coordinator._machine = gm.Coordinator.from_state(state, function, error_bound, **options)
@@ -97,6 +100,11 @@ class Coordinator:
         """Messages that no node of ours would send."""
         return self._machine.refused
 
+    @property
+    def unfit(self) -> dict[int, str]:
+        """The nodes that were given up because all they sent was refused, by index, and why; they count as lost."""
+        return self._machine.unfit
+
     def receive(self, *messages: Message) -> list[Envelope]:
         """Takes what the nodes sent; messages that arrived together are best given together."""
         return self._machine.receive(*messages)
@@ -125,6 +133,8 @@ class Coordinator:
         return self._machine.restart()
 
 
-def _check(protocol: str) -> None:
+def _check(function: Function, protocol: str, options: Mapping[str, Any]) -> None:
+    check_function(function)
     if protocol not in ("auto", "oneway", "gm"):
         raise ValueError(f"protocol must be 'auto', 'oneway' or 'gm', got {protocol!r}")
+    check_options(protocol, options)

@@ -188,3 +188,17 @@ class Function:
         if matrix.ndim != 2 or matrix.shape[1] != self.dim:
             raise ValueError(f"rows must have shape (n, {self.dim}), got {matrix.shape}")
         return matrix
+
+
+def check_function(function: object) -> None:
+    """Check that what is to be monitored is a Function.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(function, Function):
+        hint = "take its .function" if isinstance(getattr(function, "function", None), Function) else WRAP
+        raise TypeError(f"function must be a heflwr.automon.Function, got {function!r}: {hint}")
+
+
+WRAP = "write Function(f, dim=...) of it"

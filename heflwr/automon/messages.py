@@ -21,6 +21,7 @@ __all__ = [
     "Vector",
     "Violation",
     "ViolationKind",
+    "after_restart",
     "generation",
     "version",
 ]
@@ -40,6 +41,15 @@ def version(generation: int, lazy_syncs: int = 0) -> int:
 def generation(version: int) -> int:
     """The number of the full sync that a version goes back to."""
     return version >> LAZY_BITS
+
+
+RESTART_GENERATIONS = 1 << 10
+"""A restarted coordinator skips to the next multiple of this many generations, past any it may have used since."""
+
+
+def after_restart(number: int) -> int:
+    """The first version of a coordinator that goes on from a state with version `number`."""
+    return version((generation(number) | (RESTART_GENERATIONS - 1)) + 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heflwr.automon.codec import payload_bytes
+from heflwr.automon.function import check_function
 from heflwr.automon.messages import COORDINATOR, Constraint, Envelope, Violation
 from heflwr.automon.protocols.baselines import BASELINES
-from heflwr.automon.protocols.gm import Coordinator
-from heflwr.automon.protocols.gm_fleet import GmFleet
+from heflwr.automon.protocols.gm import Coordinator, GmFleet
 from heflwr.automon.protocols.oneway import OnewayCoordinator, OnewayFleet, choose_certifier
+from heflwr.automon.protocols.options import OPTIONS, check_options
 from heflwr.automon.protocols.zoning import choose
 from heflwr.automon.report import Report
 from heflwr.automon.tuning import tuned_radius
@@ -100,13 +101,17 @@ def simulate(
             "oneway" `guarantee`.
 
     Raises:
+        TypeError: `function` is no Function, or the protocol does not have an option.
         ValueError: Data are of another shape, not finite or outside the domain, or an argument is out of range.
     """
+    check_function(function)
     data = _checked(data, function, "data")
     if tuning_data is not None:
         tuning_data = _checked(tuning_data, function, "tuning_data")
     if isinstance(protocol, str) and protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(sorted(PROTOCOLS))}, got {protocol!r}")
+    if isinstance(protocol, str) and protocol in OPTIONS:
+        check_options(protocol, options)
     assemble = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
     coordinator, fleet = assemble(function, data.shape[1], error_bound, tuning_data=tuning_data, seed=seed, **options)
     run = Run(coordinator, fleet)

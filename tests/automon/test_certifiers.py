@@ -23,6 +23,7 @@ from heflwr.automon.protocols.oneway.bank import BankCertifier, balanced
 from heflwr.automon.protocols.oneway.bounded import Bounded
 from heflwr.automon.protocols.oneway.certifier import Certifier
 from heflwr.automon.protocols.oneway.curved import CurvedCertifier
+from heflwr.automon.protocols.oneway.duality import Gradient, most, reach_of, top
 from heflwr.automon.protocols.oneway.quadratic import QuadraticCertifier
 from heflwr.automon.protocols.oneway.searched import Searched
 from heflwr.automon.zones.drift import DriftZone, PointZone
@@ -125,7 +126,11 @@ def test_f_of_the_mean_is_within_the_range(name: str) -> None:
             lowest, highest = found
             assert highest - lowest <= 2 * bound * (1 + 1e-9)
             groups = np.array([drifts[random.integers(0, 12, nodes)].mean(axis=0) for nodes in (1, 2, 5)])
-            for mean in [*drifts, *groups]:
+            weights = 12 * random.dirichlet(np.full(12, 0.3))  # a node each, that holds so much of the zone
+            weighted = [drift * weight for drift, weight in zip(drifts, weights, strict=True)]
+            parts = [zone.scaled(weight).violation((1 - 1e-9) * u) for u, weight in zip(weighted, weights, strict=True)]
+            assert [None] * 12 == parts
+            for mean in [*drifts, *groups, np.mean(weighted, axis=0)]:
                 if domain is None or domain.contains(centre + mean):
                     value = case.function.numpy(centre + mean)
                     assert lowest - 1e-9 <= value <= highest + 1e-9
@@ -154,6 +159,37 @@ def test_zones_are_convex_and_contain_no_drift_at_all(name: str) -> None:
         assert [zone.violation(drift) or 0 for drift in everywhere] == zone.violations(everywhere).tolist()
 
     check()
+
+
+def test_a_centre_that_left_the_searched_box_is_searched_anew() -> None:
+    """Where f bends more than where the zone was made, the range is as wide as f there."""
+    searched, reach = Searched(CUBES), 0.3
+    zone = searched.zone(np.zeros(2), 1.0, reach, searched.bends(np.zeros(2), reach))
+    searched.adopt()
+    centre = np.array([2.5, 2.5])
+    lowest, highest = searched.range(zone, centre)
+    drift = 0.999 * to_the_border(zone, np.full(2, 0.5**0.5))
+    assert zone.violation(drift) is None
+    assert np.linalg.norm(drift) > 0.9 * reach
+    assert lowest <= CUBES.numpy(centre - drift) <= CUBES.numpy(centre + drift) <= highest
+
+
+@given(seed=SEEDS, moved=st.floats(0, 1), has_rest=st.booleans())
+def test_no_drift_changes_a_quadratic_by_more_than_the_dual_says(seed: int, moved: float, has_rest: bool) -> None:
+    """For stiff faces and soft, a short reach and a long one, gradients within the Hessian's range and not."""
+    random = np.random.default_rng(seed)
+    factor, positive = halves(MIXED)
+    gradient = random.normal(size=3) * [1, 1, has_rest]
+    stiffness = float(random.choice([1.0, 1.3, 3.0]))
+    depth, reach = random.uniform(0.01, 1), random.uniform(0.05, 2)
+    zone = SlabZone(gradient, depth, reach, stiffness, stiffness, positive=positive, factor=factor)
+    move = moved * random.normal(size=3)
+    image = factor @ move
+    up, down = most(zone, Gradient(zone), image[:positive], image[positive:])
+    for drift in drifts_within(zone, gradient, random, 20):
+        change = gradient @ drift + move @ MIXED @ drift + drift @ MIXED @ drift / 2
+        assert -down - 1e-9 <= change <= up + 1e-9
+    assert up <= depth + top(np.linalg.norm(image), 0.0, reach_of(zone)) * 2 + 1e-9
 
 
 @settings(deadline=None)

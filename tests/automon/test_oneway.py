@@ -47,12 +47,14 @@ FUNCTIONS = {
 
 
 def recorded(kind: str, rounds: int, nodes: int, seed: int) -> np.ndarray:
-    """Two numbers a node that follow a trend, are white noise, or jump at times."""
+    """Two numbers a node that follow a trend, are white noise, jump at times, or walk, the first by far the most."""
     random = np.random.default_rng(seed)
     noise = random.normal(size=(rounds, nodes, 2))
     match kind:
         case "trend":
             return 0.02 * np.arange(rounds)[:, None, None] + np.cumsum(0.01 * noise, axis=0)
+        case "restless":
+            return np.cumsum(0.01 * noise * np.where(np.arange(nodes) == 0, 20, 1)[:, None], axis=0)
         case "jumps":
             return np.repeat(random.normal(size=(rounds // 10 + 1, 1, 2)), 10, axis=0)[:rounds] + 0.02 * noise
         case _:
@@ -158,10 +160,10 @@ def test_one_jump_at_the_start_is_forgiven() -> None:
 
 
 @pytest.mark.parametrize("name", ["quadratic", "convex", "ratio", "network"])
-@pytest.mark.parametrize("kind", ["trend", "noise", "jumps"])
+@pytest.mark.parametrize("kind", ["trend", "noise", "jumps", "restless"])
 def test_a_fleet_of_arrays_equals_a_fleet_of_objects(name: str, kind: str) -> None:
     """The vectorised nodes send what `Node` objects send."""
-    function, data = FUNCTIONS[name][0], recorded(kind, 50, 4, 3)
+    function, data = FUNCTIONS[name][0], recorded(kind, 200 if kind == "restless" else 50, 4, 3)
     fast, slow = simulate(function, data, 0.2), simulate(function, data, 0.2, one_object_a_node)
     assert fast.messages_by_kind == slow.messages_by_kind
     assert fast.payload_bytes == slow.payload_bytes
@@ -193,9 +195,35 @@ def test_the_books_do_not_grow() -> None:
             if is_point:
                 thrift.is_rested(4)
             elif thrift.is_due(4):
-                thrift.would_save(zone, zone, 4)
+                thrift.weigh(zone, zone)
         assert 0 < len(thrift.recent) < 20
         assert 500 == thrift.reports
+
+
+def test_questions_do_not_change_the_books() -> None:
+    """Whatever is asked, and however often, the books say the same."""
+    zone, point = SlabZone(np.ones(2), 1.0, 1.0, is_round=True), PointZone()
+    thrift = Thrift()
+    for number in range(60):
+        thrift.reported(Report(number % 4, 1, number, number, ViolationKind.SAFE_ZONE, np.zeros(2)), np.ones(2))
+        if number % 20 == 10:
+            thrift.close(4)
+            thrift.renewed(4, number > 40)
+        before = repr(vars(thrift))
+        answers = [
+            (
+                thrift.is_due(4),
+                thrift.would_save(4),
+                thrift.has_credit(4),
+                thrift.is_too_dear(4),
+                thrift.is_rested(4),
+                thrift.is_promising(zone),
+                thrift.is_promising(point),
+            )
+            for _ in range(3)
+        ]
+        assert before == repr(vars(thrift))
+        assert 1 == len(set(answers))
 
 
 # Events

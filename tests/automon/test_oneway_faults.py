@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from heflwr.automon.box import Box
 from heflwr.automon.coordinator import Coordinator
 from heflwr.automon.function import Function
-from heflwr.automon.messages import COORDINATOR, Envelope
+from heflwr.automon.messages import COORDINATOR, Envelope, Vector
+from heflwr.automon.protocols.door import MOST_REFUSALS
 from heflwr.automon.protocols.node import Node
 from heflwr.automon.simulation import simulate
 
@@ -133,6 +135,43 @@ def test_an_empty_fleet_has_no_answer() -> None:
         fleet.carry(fleet.coordinator.lost(node))
     assert np.isnan(fleet.coordinator.answer.value)
     assert 0 == fleet.coordinator.answer.live
+
+
+@pytest.mark.parametrize("protocol", ["oneway", "gm"])
+def test_a_node_that_only_sends_what_is_refused_is_given_up(protocol: Any) -> None:
+    """Nobody waits for it any more, and why is known; with a sound vector it takes part again."""
+    coordinator = Coordinator(PRODUCT, 3, 0.1, protocol)
+    nodes = [Node(0, PRODUCT), Node(1, PRODUCT), Node(2, VARIANCE)]
+    told: list[Envelope] = []
+    for node in nodes[:2]:
+        told += coordinator.receive(*[each.message for each in node.update(np.ones(2))])
+    other = Node(2, Function(lambda x: x.sum(), 3, gradient=lambda x: np.ones(3), hessian=np.zeros((3, 3))))
+    for turn in range(MOST_REFUSALS):
+        assert not coordinator.answer.is_quiescent
+        assert {} == coordinator.unfit
+        told += coordinator.receive(*[each.message for each in other.update(np.full(3, turn))])
+    answer = coordinator.answer
+    assert (2, 1, 0) == (answer.live, answer.lost, answer.stale)
+    assert (MOST_REFUSALS, [2]) == (coordinator.refused, list(coordinator.unfit))
+    assert "f takes vectors of shape (2,), got (3,)" in coordinator.unfit[2]
+    assert {0, 1} == {envelope.to for envelope in told}
+    assert [] == coordinator.resend() == coordinator.receive(*[each.message for each in other.update(np.zeros(3))])
+    coordinator.receive(*[each.message for each in nodes[2].update(np.ones(2))])
+    assert (3, 0, {}) == (coordinator.answer.live, coordinator.answer.lost, coordinator.unfit)
+
+
+def test_a_known_node_is_not_given_up_for_nonsense_in_its_name() -> None:
+    """Its anchor counts whatever else arrives: refused, counted, no more."""
+    fleet = Fleet(PRODUCT, 2, 0.1)
+    for node in range(2):
+        fleet.carry(fleet.nodes[node].update(np.ones(2)))
+    for _ in range(3 * MOST_REFUSALS):
+        assert [] == fleet.coordinator.receive(Vector(0, 0, np.zeros(3)))
+    assert (2, 0, 3 * MOST_REFUSALS) == (
+        fleet.coordinator.answer.live,
+        fleet.coordinator.answer.lost,
+        fleet.coordinator.refused,
+    )
 
 
 def test_a_state_of_something_else_is_refused() -> None:

@@ -27,6 +27,7 @@ from heflwr.automon.function import Function
 from heflwr.automon.messages import COORDINATOR, Report, Request, Vector, Violation, ViolationKind
 from heflwr.automon.protocols.node import Node
 from heflwr.automon.transports.memory import MemoryNetwork
+from heflwr.automon.zones.slab import SlabZone
 
 SADDLE_HESSIAN = np.diag([-2.0, 2.0])
 SADDLE = Function(lambda x: x[1] ** 2 - x[0] ** 2, 2, gradient=lambda x: SADDLE_HESSIAN @ x, hessian=SADDLE_HESSIAN)
@@ -134,6 +135,19 @@ class Schedule(RuleBasedStateMachine):
             for _ in range(3 * len(self.network.letters) // 4):
                 self.network.deliver(self.first(int(random.integers(len(self.network.letters)))))
 
+    @precondition(lambda self: self.nodes and self.case.protocol == "oneway" and self.case.function is SADDLE)
+    @rule(node=indices, angle=st.floats(0, 6), length=st.sampled_from([0.05, 0.15]))
+    def wander(self, node: int, angle: float, length: float) -> None:
+        """One node goes to and fro in steps and is heard, until it may get a larger part of the zone."""
+        node = sorted(self.nodes)[node % len(self.nodes)]
+        way = length * np.array([np.cos(angle), np.sin(angle)])
+        x = self.nodes[node].state.vector
+        for number in range(48):
+            x = np.clip(x + (way if number // 12 % 2 else -way), -3.0, 3.0)
+            self.move_to(node, x)
+            if number % 3 == 2:
+                self.rest()
+
     @rule(node=st.integers(COORDINATOR, MOST_NODES - 1))
     def save(self, node: int) -> None:
         if node == COORDINATOR:
@@ -223,7 +237,12 @@ class Schedule(RuleBasedStateMachine):
             before = self.coordinator.state
             unsafe = ViolationKind.SAFE_ZONE
             for message in (Violation(node, 0, unsafe, x), Vector(node, 0, x), Report(node, 0, 9, 9, unsafe, x)):
-                assert [] == self.coordinator.receive(message)
+                answers = self.coordinator.receive(message)
+                if node in self.coordinator.unfit:  # too often in a row
+                    self.is_shaken = True
+                    self.send(answers)
+                    return
+                assert [] == answers
             after = self.coordinator.state
             assert all(np.array_equal(before[key], after[key], equal_nan=True) for key in before if key != "counts")
             return
@@ -303,9 +322,20 @@ class Schedule(RuleBasedStateMachine):
         assert abs(self.case.function.value(mean) - answer.value) <= answer.bound + 1e-9
         for index, node in self.nodes.items():
             assert self.coordinator.state["versions"][index] == node.state.version
+        self.check_weights()
         slacks = [getattr(node.state, "slack", None) for node in self.nodes.values()]
         if all(slack is not None for slack in slacks):
             assert np.allclose(np.sum(slacks, axis=0), 0, atol=1e-9)
+
+    def check_weights(self) -> None:
+        """What the nodes hold are parts of one zone, as large as the coordinator says, no more than it together."""
+        zones = {index: node.state.zone for index, node in self.nodes.items()}
+        if not all(isinstance(zone, SlabZone) for zone in zones.values()):
+            return
+        weights = self.coordinator.state["weights"][list(zones)]
+        assert weights.sum() <= len(weights) * (1 + 1e-9)
+        reaches = np.array([zone.reach for zone in zones.values()])
+        assert np.allclose(reaches / weights, reaches[0] / weights[0])
 
     @invariant()
     def versions_only_grow(self) -> None:

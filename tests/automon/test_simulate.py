@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heflwr.automon import fleet
 from heflwr.automon.answer import Guarantee
 from heflwr.automon.box import Box
 from heflwr.automon.codec import encode, payload_bytes
+from heflwr.automon.coordinator import Coordinator as LiveCoordinator
 from heflwr.automon.function import Function
 from heflwr.automon.messages import COORDINATOR, Constraint, Envelope, Message
 from heflwr.automon.protocols import CoordinatorMachine, Fleet, Machines
 from heflwr.automon.protocols.gm import Coordinator
 from heflwr.automon.protocols.node import Node
+from heflwr.automon.protocols.options import OPTIONS
 from heflwr.automon.simulation import PROTOCOLS, simulate
 from heflwr.automon.tuning import LARGEST_RADIUS, SMALLEST_RADIUS, tuned_radius
 
@@ -245,3 +249,41 @@ def test_the_report_draws_itself(tmp_path: Path) -> None:
     target = tmp_path / "run.png"
     simulate(SADDLE, walk(50, 3, 2), 0.1).plot(target)
     assert target.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "option", "said"),
+    [
+        ("auto", "radius", r"protocol 'auto' has no option 'radius', only guarantee, seed; protocol 'gm' has it"),
+        ("periodic", "guarantee", r"has no option 'guarantee', only period, seed; protocol 'auto' or 'oneway' or 'gm'"),
+        ("gm", "perriod", r"has no option 'perriod', only sync, .*, seed$"),
+    ],
+)
+def test_an_option_of_another_protocol_is_refused(protocol: Any, option: str, said: str) -> None:
+    """With those that it has, and whose the option is."""
+    f = Function(lambda x: x[0], 1, gradient=lambda x: np.ones(1), hessian=np.zeros((1, 1)))
+    with pytest.raises(TypeError, match=said):
+        simulate(f, np.zeros((2, 2, 1)), 0.1, protocol, **{option: 1})
+    if protocol != "periodic":
+        with pytest.raises(TypeError, match=said):
+            LiveCoordinator(f, 2, 0.1, protocol, **{option: 1})
+        state = LiveCoordinator(f, 2, 0.1, protocol).state
+        with pytest.raises(TypeError, match=said):
+            LiveCoordinator.from_state(state, f, 0.1, protocol, **{option: 1})
+
+
+def test_each_protocol_has_the_options_that_it_takes() -> None:
+    """The table of options names the protocols that there are, and gm's are those of its coordinator."""
+    assert set(PROTOCOLS) >= set(OPTIONS)
+    parameters = inspect.signature(Coordinator).parameters.values()
+    assert {each.name for each in parameters if each.kind is each.KEYWORD_ONLY} == {*OPTIONS["gm"], "seed"}
+
+
+@pytest.mark.parametrize("given", [lambda x: x[0], None, fleet.mean_cpu], ids=["callable", "none", "catalogue"])
+def test_what_is_no_function_is_refused(given: Any) -> None:
+    """With how to make one."""
+    said = r"function must be a heflwr.automon.Function, got .*: (write Function\(f, dim=|take its .function)"
+    with pytest.raises(TypeError, match=said):
+        simulate(given, np.zeros((2, 2, 1)), 0.1)
+    with pytest.raises(TypeError, match=said):
+        LiveCoordinator(given, 2, 0.1)

@@ -20,6 +20,7 @@ from heflwr.automon.codec import encode
 from heflwr.automon.errors import MalformedMessage
 from heflwr.automon.function import Function
 from heflwr.automon.messages import COORDINATOR, Constraint, Envelope, Request, Slack, Violation, ViolationKind, version
+from heflwr.automon.protocols.door import MOST_REFUSALS
 from heflwr.automon.protocols.gm import Coordinator
 from heflwr.automon.protocols.node import Node, NodeState
 from heflwr.automon.signals import Goodbye, Heartbeat, Reason, Welcome
@@ -435,6 +436,22 @@ def test_a_wrong_dimension_is_refused_by_both_ends() -> None:
                 router.send_multipart([address, encode(message)])
             pump(lambda: node.malformed == 4, node)
             assert 0 == node.version
+
+
+def test_a_node_of_another_dimension_is_given_up() -> None:
+    """What it sends is refused and counted; then nobody waits for it, and the endpoint says why."""
+    wide = Function(lambda x: x.sum(), 3, gradient=lambda x: np.ones(3), hessian=np.zeros((3, 3)))
+    with (
+        CoordinatorEndpoint(SADDLE, 2, BOUND, ANY, **SLOW_LEASE) as coordinator,
+        NodeEndpoint(0, SADDLE, coordinator.address, **FAST) as node,
+        NodeEndpoint(1, wide, coordinator.address, **FAST) as other,
+    ):
+        node.update(np.zeros(2))
+        other.update(np.zeros(3))
+        pump(lambda: coordinator.unfit and node.version, coordinator, node, other)
+        assert coordinator.refused >= MOST_REFUSALS
+        assert "f takes vectors of shape (2,), got (3,)" in coordinator.unfit[1]
+        assert (1, 1) == (coordinator.answer.live, coordinator.answer.lost)
 
 
 def test_a_coordinator_restarts_from_its_checkpoint(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from heflwr.automon.protocols import gm, periodic
-from heflwr.automon.protocols.gm_fleet import GmFleet
 from heflwr.automon.protocols.machine import CoordinatorMachine, Fleet, Machines
 from heflwr.automon.protocols.tailored import balls, convex_bound, entropy_zones, local_check, variance_zones
 
@@ -69,7 +68,7 @@ def _assemble(
     """AutoMon's protocol with another zone."""
     derivation = derive(function, error_bound, **options)
     coordinator = gm.Coordinator(function, nodes, error_bound, sync=sync, slack=slack, derivation=derivation, seed=seed)
-    return coordinator, GmFleet(function, nodes)
+    return coordinator, gm.GmFleet(function, nodes)
 
 
 BASELINES: dict[str, Callable[..., tuple[CoordinatorMachine, Fleet]]] = {

@@ -54,6 +54,10 @@ class LiveCoordinator(CoordinatorMachine, Protocol):
         """Messages that no node of ours would send."""
 
     @property
+    def unfit(self) -> dict[int, str]:
+        """The nodes that were given up because all they sent was refused, and why."""
+
+    @property
     def state(self) -> dict[str, Any]:
         """All that has to survive a restart, as arrays."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +23,9 @@ class DriftZone(Protocol):
     def violations(self, drifts: Floats, values: Any = None) -> Kinds:
         """`violation` for every row of drifts (n, d); 0 where there is none."""
 
+    def scaled(self, weight: float) -> DriftZone:
+        """The drifts u with u / weight in this zone; weight > 0."""
+
 
 @dataclass(frozen=True, eq=False)
 class PointZone:
@@ -36,6 +39,10 @@ class PointZone:
     def violations(self, drifts: Floats, values: Any = None) -> Kinds:
         """`violation` for every row of drifts (n, d); 0 where there is none."""
         return np.where(drifts.any(axis=1), np.int8(ViolationKind.SAFE_ZONE), np.int8(0))
+
+    def scaled(self, weight: float) -> PointZone:
+        """Itself, whatever the weight."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,3 +70,7 @@ class ShiftedZone:
         if not self.zone.reads_values:
             return self.zone.violations(points, None)
         return np.array([self.zone.violation(point) or 0 for point in points], dtype=np.int8)
+
+    def scaled(self, weight: float) -> ShiftedZone:
+        """The drifts u with u / weight in this zone; weight > 0."""
+        return self if weight == 1 else replace(self, weight=weight * self.weight)

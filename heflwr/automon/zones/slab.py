@@ -15,8 +15,8 @@ from heflwr.automon.zones.zone import Floats, Kinds, ViolationKind, Zone
 class SlabZone:
     """The drifts u with g.u + p+(u) <= depth, -g.u + p-(u) <= depth and |u| <= reach: numbers only, f is not needed.
 
-    With a factor (a constant Hessian H = H+ + H-): p+ = u'H+u/2, p- = -u'H-u/2, and |u| stands for the larger of
-    sqrt(u'H+u) and sqrt(-u'H-u). Without: p+ = rising |u|^2/2, p- = falling |u|^2/2, and |u| is Euclid's.
+    With a factor (a constant Hessian H = H+ + H-): p+ = rising u'H+u/2, p- = -falling u'H-u/2, and |u| stands for the
+    larger of sqrt(u'H+u) and sqrt(-u'H-u). Without: p+ = rising |u|^2/2, p- = falling |u|^2/2, and |u| is Euclid's.
     """
 
     is_of_drifts: ClassVar[bool] = True
@@ -28,9 +28,9 @@ class SlabZone:
     reach: float
     """Radius of the ball; may be infinite."""
     rising: float = 0.0
-    """>= every eigenvalue of the Hessian where the zone is used."""
+    """>= every eigenvalue of the Hessian where the zone is used; with a factor how stiff the faces are, >= 1."""
     falling: float = 0.0
-    """>= minus every eigenvalue."""
+    """>= minus every eigenvalue; with a factor as `rising`."""
     is_round: bool = False
     """Without a factor, by `rising` and `falling`."""
     positive: int = 0
@@ -60,7 +60,7 @@ class SlabZone:
             image = self.factor.dot(x)
             first, second = image[: self.positive], image[self.positive :]
             rise, fall = float(first.dot(first)), float(second.dot(second))
-            up, down, extent = 0.5 * rise, 0.5 * fall, max(rise, fall)
+            up, down, extent = 0.5 * self.rising * rise, 0.5 * self.falling * fall, max(rise, fall)
         if not (slope + up <= self.depth and down - slope <= self.depth):
             return ViolationKind.SAFE_ZONE
         return None if sqrt(extent) <= self.reach else ViolationKind.NEIGHBOURHOOD
@@ -75,11 +75,19 @@ class SlabZone:
             assert self.factor is not None
             squares = np.square(drifts @ self.factor.T)
             rise, fall = squares[:, : self.positive].sum(axis=1), squares[:, self.positive :].sum(axis=1)
-            up, down, extents = 0.5 * rise, 0.5 * fall, np.maximum(rise, fall)
+            up, down, extents = 0.5 * self.rising * rise, 0.5 * self.falling * fall, np.maximum(rise, fall)
         is_in_slab = (slopes + up <= self.depth) & (down - slopes <= self.depth)
         is_in_ball = np.sqrt(extents) <= self.reach
         return np.where(
             is_in_slab,
             np.where(is_in_ball, np.int8(0), np.int8(ViolationKind.NEIGHBOURHOOD)),
             np.int8(ViolationKind.SAFE_ZONE),
+        )
+
+    def scaled(self, weight: float) -> SlabZone:
+        """The drifts u with u / weight in this zone, a slab again; weight > 0."""
+        if weight == 1:
+            return self
+        return replace(
+            self, gradient=weight * self.gradient, depth=weight * weight * self.depth, reach=weight * self.reach
         )

@@ -8,7 +8,7 @@ another zone would by now have saved more reports than it costs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +23,14 @@ from heflwr.automon.messages import (
     Request,
     Vector,
     Violation,
+    after_restart,
     generation,
     version,
 )
-from heflwr.automon.protocols.gm import RESTART_GENERATIONS
+from heflwr.automon.protocols.door import Door
+from heflwr.automon.protocols.oneway.books import Books
 from heflwr.automon.protocols.oneway.thrift import Thrift
+from heflwr.automon.protocols.oneway.weights import NEAR
 from heflwr.automon.zones.drift import PointZone
 from heflwr.automon.zones.slab import SlabZone
 
@@ -49,9 +52,9 @@ class OnewayCoordinator:
     | Report, repeated, overtaken, or of before the node's present anchor | nothing |
     | Violation or Vector (no zone yet, or memory lost) | it is the anchor; then the whole constraint for that node |
     | of a node that is not live | joins |
-    | wrong node, shape, NaN, outside f's domain | refused, counted |
+    | wrong node, shape, NaN, outside f's domain | refused, counted; too often in a row, while awaited: lost |
     | join | asked for its vector; it counts from when that arrives |
-    | lost | the mean is of the others; then certify |
+    | lost | the mean is of the others, the heaviest may get a smaller part of the zone; then certify |
     | heard, with another version or sequence | the whole constraint again, with the anchor known here |
 
     Args:
@@ -69,17 +72,8 @@ class OnewayCoordinator:
         self._function = function
         self._error_bound = error_bound
         self._certifier = certifier
-        self._dim = int(function.dim)
-        self._anchors = np.zeros((nodes, self._dim))
-        self._is_live = np.ones(nodes, dtype=bool)
-        self._is_lost = np.zeros(nodes, dtype=bool)
-        self._is_known = np.zeros(nodes, dtype=bool)  # its anchor counts
-        self._has_zone = np.zeros(nodes, dtype=bool)
-        self._has_hessian = np.zeros(nodes, dtype=bool)
-        self._is_confirmed = np.zeros(nodes, dtype=bool)  # the last constraint with an anchor has arrived there
-        self._versions = np.zeros(nodes, dtype=np.int64)
-        self._since = np.zeros(nodes, dtype=np.int64)  # reports of older versions are of an anchor given up
-        self._sequences = np.zeros(nodes, dtype=np.int64)
+        self._books = Books(nodes, int(function.dim))
+        self._door = Door[Report | Violation | Vector](function, Report, Violation, Vector)
         self._pending: set[int] = set(range(nodes))
         self._version = 0
         self._zone: DriftZone | None = None
@@ -87,7 +81,6 @@ class OnewayCoordinator:
         self._thrift = Thrift()
         self.full_syncs = 0
         self.lazy_syncs = 0
-        self.refused = 0
 
     # What is known
 
@@ -102,6 +95,16 @@ class OnewayCoordinator:
         return self._zone
 
     @property
+    def refused(self) -> int:
+        """Messages that no node of ours would send."""
+        return self._door.refused
+
+    @property
+    def unfit(self) -> dict[int, str]:
+        """The nodes that were given up because all they sent was refused, and why."""
+        return dict(self._door.unfit)
+
+    @property
     def answer(self) -> Answer:
         """What is known now; its value is NaN before the first zone."""
         lowest, highest = self._range
@@ -112,9 +115,9 @@ class OnewayCoordinator:
             guarantee=certifier.guarantee,
             reason=EVERY_CHANGE if isinstance(self._zone, PointZone) else certifier.reason,
             as_of=self._version,
-            live=int(self._is_live.sum()),
-            stale=len(self._pending | set(np.flatnonzero(self._is_live & ~self._has_zone).tolist())),
-            lost=int(self._is_lost.sum()),
+            live=int(self._books.is_live.sum()),
+            stale=len(self._pending | set(np.flatnonzero(self._books.is_live & ~self._books.has_zone).tolist())),
+            lost=int(self._books.is_lost.sum()),
             is_quiescent=self.is_quiescent,
         )
 
@@ -124,31 +127,34 @@ class OnewayCoordinator:
         """Takes what the nodes sent; messages given together are weighed together."""
         is_news = False
         for message in messages:
-            if isinstance(message, Report | Violation | Vector) and self._is_sound(message):
+            if self._door.admits(message, len(self._books.is_live)):
                 is_news = self._take(message) or is_news
-            else:
-                self.refused += 1
-        return self._progress() if is_news else []
+        hopeless = sorted(self._pending & self._door.unfit.keys())
+        for node in hopeless:
+            self._dismiss(node)
+        return self._progress() if is_news or hopeless else []
 
     def join(self, node: int) -> list[Envelope]:
         """A new or returning node takes part from now on; it is asked for its vector. Does nothing for a live one."""
         if node < 0:
             raise ValueError(f"node must be >= 0, got {node}")
-        if node < len(self._is_live) and self._is_live[node]:
+        if self._books.holds(node):
             return []
-        self._admit(node)
+        self._door.forgive(node)
+        self._books.admit(node)
         self._pending.add(node)
         return [self._request(node)]
 
     def lost(self, node: int) -> list[Envelope]:
         """A node is gone: the answer is of the others. Does nothing for a node that is not live."""
-        if not (0 <= node < len(self._is_live) and self._is_live[node]):
+        if not self._books.holds(node):
             return []
-        self._is_live[node], self._is_lost[node] = False, True
-        for flags in (self._is_known, self._has_zone, self._has_hessian, self._is_confirmed):
-            flags[node] = False
-        self._pending.discard(node)
+        self._dismiss(node)
         return self._progress()
+
+    def _dismiss(self, node: int) -> None:
+        self._books.dismiss(node)
+        self._pending.discard(node)
 
     def resend(self) -> list[Envelope]:
         """The requests that are still unanswered, for a transport that may lose messages; call it on a time-out."""
@@ -156,31 +162,27 @@ class OnewayCoordinator:
 
     def restart(self) -> list[Envelope]:
         """Begins anew after a return from an old state: later versions than any before, and all are asked."""
-        self._version = version((generation(self._version) | (RESTART_GENERATIONS - 1)) + 1)
+        self._version = after_restart(self._version)
         self._zone = None
-        for flags in (self._is_known, self._has_zone, self._has_hessian, self._is_confirmed):
-            flags[:] = False
-        self._since[:] = 0
-        self._sequences[:] = -1
-        self._pending = set(np.flatnonzero(self._is_live).tolist())
+        self._books.forget()
+        self._pending = set(np.flatnonzero(self._books.is_live).tolist())
         return self.resend()
 
     def heard(self, node: int, version: int, sequence: int = 0) -> list[Envelope]:
         """A node told what it holds (a heartbeat): one that missed something gets its constraint again."""
-        is_known = 0 <= node < len(self._is_live) and self._is_live[node] and self._has_zone[node]
-        if not is_known or node in self._pending:
+        if not (self._books.holds(node) and self._books.has_zone[node]) or node in self._pending:
             return []
-        if version == self._versions[node] and sequence == self._sequences[node]:
-            self._is_confirmed[node] = True
+        if version == self._books.versions[node] and sequence == self._books.sequences[node]:
+            self._books.is_confirmed[node] = True
             return []
-        self._sequences[node] = sequence
-        self._has_zone[node] = False
+        self._books.sequences[node] = sequence
+        self._books.has_zone[node] = False
         return self._restore(np.array([node]))
 
     @property
     def state(self) -> dict[str, Any]:
         """What has to survive a restart, as arrays; see `from_state`."""
-        arrays: dict[str, Any] = {name[1:]: getattr(self, name).copy() for name in PER_NODE}
+        arrays = self._books.state
         arrays["version"] = np.array(self._version, dtype=np.int64)
         arrays["range"] = np.array(self._range)
         arrays["counts"] = np.array([self.full_syncs, self.lazy_syncs, self.refused])
@@ -201,84 +203,61 @@ class OnewayCoordinator:
         Raises:
             ValueError: The state is of another protocol or another function.
         """
-        missing = [name[1:] for name in PER_NODE if name[1:] not in state]
-        if missing:
-            raise ValueError(f"this is no state of a one-way coordinator: it lacks {', '.join(missing)}")
-        coordinator = cls(function, len(state["is_live"]), error_bound, certifier)
-        if np.shape(state["anchors"]) != coordinator._anchors.shape:
-            raise ValueError(
-                f"the state is of vectors of {np.shape(state['anchors'])[-1]} numbers, f has {function.dim}"
-            )
-        for name in PER_NODE:
-            setattr(coordinator, name, np.array(state[name[1:]]))
+        books = Books.from_state(state, int(function.dim))
+        coordinator = cls(function, len(books.is_live), error_bound, certifier)
+        coordinator._books = books
         coordinator._version = int(state["version"])
         coordinator._range = float(state["range"][0]), float(state["range"][1])
-        coordinator.full_syncs, coordinator.lazy_syncs, coordinator.refused = (int(each) for each in state["counts"])
-        coordinator._pending = set(np.flatnonzero(coordinator._is_live).tolist())
+        coordinator.full_syncs, coordinator.lazy_syncs, coordinator._door.refused = map(int, state["counts"])
+        coordinator._pending = set(np.flatnonzero(books.is_live).tolist())
         return coordinator
 
     # Taking a message
 
-    def _is_sound(self, message: Report | Violation | Vector) -> bool:
-        vector, domain = message.vector, self._function.domain
-        return (
-            0 <= message.node < len(self._is_live)
-            and isinstance(vector, np.ndarray)
-            and vector.shape == (self._dim,)
-            and bool(np.isfinite(vector).all())
-            and (domain is None or domain.contains(vector))
-        )
-
     def _take(self, message: Report | Violation | Vector) -> bool:
         """Moves an anchor; returns whether anything changed."""
         node = message.node
-        if not self._is_live[node]:
-            self._admit(node)
+        if not self._books.is_live[node]:
+            self._books.admit(node)
         if isinstance(message, Report):
-            if self._has_zone[node]:
-                if message.version < self._since[node] or message.sequence <= self._sequences[node]:
+            if self._books.has_zone[node]:
+                if not self._books.is_news(message):
                     return False
-                self._is_confirmed[node] = True
-                self._thrift.reported(message, message.vector - self._anchors[node])
-            self._sequences[node] = message.sequence
+                self._books.is_confirmed[node] = True
+                way = (message.vector - self._books.anchors[node]) / self._books.weights[node]
+                self._thrift.reported(message, way)
+                if self._zone is not None and self._zone.violation(way / NEAR) is None:
+                    self._books.reports[node] += 1
+            self._books.sequences[node] = message.sequence
         else:
-            if isinstance(message, Vector) and self._is_known[node] and node not in self._pending:
+            if isinstance(message, Vector) and self._books.is_known[node] and node not in self._pending:
                 return False
-            self._has_zone[node] = self._has_hessian[node] = False
-            self._sequences[node] = -1
-        self._anchors[node] = message.vector
-        self._is_known[node] = True
+            self._books.has_zone[node] = self._books.has_hessian[node] = False
+            self._books.sequences[node] = -1
+        self._books.anchors[node] = message.vector
+        self._books.is_known[node] = True
         self._pending.discard(node)
         return True
-
-    def _admit(self, node: int) -> None:
-        """Makes room for a node and counts it in."""
-        missing = node + 1 - len(self._is_live)
-        if missing > 0:
-            for name in PER_NODE:
-                array = getattr(self, name)
-                setattr(self, name, np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]))
-        for name in PER_NODE:
-            getattr(self, name)[node] = 0
-        self._is_live[node] = True
 
     # Certifying
 
     def _progress(self) -> list[Envelope]:
         """Certifies the answer around the present centre, with a new zone where the present one will not do."""
-        if not self._is_known.any():
+        if not self._books.is_known.any():
             self._range = np.nan, np.nan
             return []
         if self._zone is None and self._pending:
             return []
-        centre, nodes = self._centre(), int(self._is_live.sum())
+        centre, nodes = self._centre(), int(self._books.is_live.sum())
         if self._zone is None:
             return self._renew(centre, nodes)
         if isinstance(self._zone, PointZone):
             if self._thrift.is_rested(nodes):
+                self._certifier.learn(self._thrift.recent, 0, nodes)
                 better = self._zone_around(centre)
                 if better is not None and self._thrift.is_promising(better):
                     return self._renew(centre, nodes)
+                self._thrift.rest()
             value = float(self._function.value(centre))
             found: tuple[float, float] | None = (value, value)
         else:
@@ -289,19 +268,29 @@ class OnewayCoordinator:
         if self._thrift.is_due(nodes) and not isinstance(self._zone, PointZone):
             self._certifier.longest = self._thrift.longest
             better = self._zone_around(centre)
-            if better is not None and self._thrift.would_save(self._zone, better, nodes):
-                return self._renew(centre, nodes)
-        return self._restore(np.flatnonzero(self._is_known & ~self._has_zone))
+            if better is not None:
+                self._thrift.weigh(self._zone, better)
+                if self._thrift.would_save(nodes):
+                    return self._renew(centre, nodes)
+            if self._books.is_worth_dealing(nodes) and self._thrift.has_credit(nodes):
+                return self._deal()
+        return self._restore(np.flatnonzero(self._books.is_known & ~self._books.has_zone))
+
+    def _deal(self) -> list[Envelope]:
+        """Gives all nodes other weights of the present zone."""
+        self._books.deal()
+        self._thrift.paid(len(self._books.known))
+        return self._tell_all()
 
     def _renew(self, centre: Floats, nodes: int) -> list[Envelope]:
         """Gives all nodes a new zone around the centre, or asks for every change where zones cost more than that."""
         if self._zone is None:
-            spread = np.square(self._anchors[self._is_known] - centre).sum(axis=1)
+            spread = np.square(self._books.anchors[self._books.is_known] - centre).sum(axis=1)
             self._thrift.longest = float(np.sqrt(spread.max()))
-        else:
-            reports = 0 if isinstance(self._zone, PointZone) else self._thrift.reports
-            self._certifier.learn(self._thrift.recent, reports, nodes)
+        elif not isinstance(self._zone, PointZone):
+            self._certifier.learn(self._thrift.recent, self._thrift.reports, nodes)
         self._certifier.longest = self._thrift.longest
+        self._thrift.close(nodes)
         found = None
         zone = None if self._thrift.is_too_dear(nodes) else self._zone_around(centre)
         if zone is not None:
@@ -311,17 +300,26 @@ class OnewayCoordinator:
             value = float(self._function.value(centre))
             self._zone, found = PointZone(), (value, value)
         self._range = found
+        is_point = isinstance(self._zone, PointZone)
+        if is_point:
+            self._books.level()
+        else:
+            self._books.deal()
+        self._thrift.renewed(len(self._books.known), is_point)
+        return self._tell_all()
+
+    def _tell_all(self) -> list[Envelope]:
+        """Gives every known node its part of the zone, with the anchor where it may hold another one."""
         self._version = version(generation(self._version) + 1)
         self.full_syncs += 1
-        members = np.flatnonzero(self._is_known)
-        self._thrift.renewed(len(members), isinstance(self._zone, PointZone))
-        is_sure = self._has_zone[members] & self._is_confirmed[members]
-        holders, others = members[is_sure], members[~is_sure]
+        known = self._books.known
+        is_sure = self._books.has_zone[known] & self._books.is_confirmed[known]
+        holders, others = known[is_sure], known[~is_sure]
         return self._constraints(holders, with_anchor=False) + self._constraints(others, with_anchor=True)
 
     def _centre(self) -> Floats:
         """The mean anchor; its rounding must not put it outside the domain."""
-        centre: Floats = self._anchors[self._is_known].mean(axis=0)
+        centre = self._books.centre()
         return centre if self._function.domain is None else self._function.domain.clip(centre)
 
     def _zone_around(self, centre: Floats) -> DriftZone | None:
@@ -336,7 +334,7 @@ class OnewayCoordinator:
         if not len(nodes):
             return []
         if self._version + 1 >= version(generation(self._version) + 1):
-            return self._renew(self._centre(), int(self._is_live.sum()))
+            return self._renew(self._centre(), int(self._books.is_live.sum()))
         self._version += 1
         self.lazy_syncs += 1
         return self._constraints(nodes, with_anchor=True)
@@ -345,33 +343,21 @@ class OnewayCoordinator:
         zone = self._zone
         assert zone is not None
         light = zone.without_factor() if isinstance(zone, SlabZone) else zone
+        scaled: dict[tuple[float, bool], DriftZone] = {}
         out = []
         for node in nodes.tolist():
-            slack = self._anchors[node].copy() if with_anchor else None
-            told = light if self._has_hessian[node] and not with_anchor else zone
-            out.append(Envelope(node, Constraint(self._version, told, slack)))
-        self._versions[nodes] = self._version
-        self._has_zone[nodes] = True
-        self._has_hessian[nodes] = isinstance(zone, SlabZone)
+            slack = self._books.anchors[node].copy() if with_anchor else None
+            is_light, weight = bool(self._books.has_hessian[node]) and not with_anchor, float(self._books.weights[node])
+            if (weight, is_light) not in scaled:
+                scaled[weight, is_light] = (light if is_light else zone).scaled(weight)
+            out.append(Envelope(node, Constraint(self._version, scaled[weight, is_light], slack)))
+        self._books.versions[nodes] = self._version
+        self._books.has_zone[nodes] = True
+        self._books.has_hessian[nodes] = isinstance(zone, SlabZone)
         if with_anchor:
-            self._since[nodes] = self._version
-            self._is_confirmed[nodes] = False
+            self._books.since[nodes] = self._version
+            self._books.is_confirmed[nodes] = False
         return out
 
     def _request(self, node: int) -> Envelope:
-        return Envelope(node, Request(int(self._versions[node])))
-
-
-PER_NODE: Sequence[str] = (
-    "_anchors",
-    "_is_live",
-    "_is_lost",
-    "_is_known",
-    "_has_zone",
-    "_has_hessian",
-    "_is_confirmed",
-    "_versions",
-    "_since",
-    "_sequences",
-)
-"""The coordinator's arrays with a row a node."""
+        return Envelope(node, Request(int(self._books.versions[node])))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from heflwr.automon.protocols.oneway.model import Drifts, Model
+from heflwr.automon.protocols.oneway.model import Drifts, Model, Sizes
 from heflwr.automon.zones.slab import SlabZone
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class CurvedCertifier:
         reach, bends = self._ball(centre)
         bend = max(bends)
         if len(self._model.ways) > 1 and bend > 0:
-            self._model.choose(self._drifts(centre, gradient, *bends), bend, self._surroundings.parts, self._furthest)
+            self._choose(centre, gradient, bends)
             reach, bends = self._ball(centre)
         depth = self._model.share * self._error_bound
         return self._surroundings.zone(gradient, depth, reach, bends)
@@ -131,12 +131,18 @@ class CurvedCertifier:
             reach = sqrt(wanted * reach) if np.isfinite(bend) else reach / 4
         return reach, bends
 
-    def _drifts(self, centre: Floats, gradient: Floats, rising: float, falling: float) -> Drifts:
+    def _choose(self, centre: Floats, gradient: Floats, bends: tuple[float, float]) -> None:
         ways = np.array(self._model.ways)
         squares = np.square(ways).sum(axis=1)
+        rising, falling = bends
+        drifts = Drifts(ways @ gradient, rising * squares / 2, falling * squares / 2, np.sqrt(squares))
         turn = np.asarray(self._function.hvp(centre, ways.mean(axis=0)))
-        tilt = 2 * sqrt(float(turn.dot(turn)))
-        return Drifts(ways @ gradient, rising * squares / 2, falling * squares / 2, np.sqrt(squares), tilt, 0.0)
+        tilt = 2 * sqrt(float(turn.dot(turn)))  # of the gradient on the mean way, above and below together
+
+        def moves(left: Floats, reach: Floats, stiffness: Floats) -> Floats:
+            return tilt * reach / left
+
+        self._model.choose(Sizes.of(self._surroundings.parts), drifts, max(bends), self._furthest, moves)
 
 
 def slanted(slope: Floats, zone: SlabZone, bend: float, own: float) -> float:

@@ -7,9 +7,8 @@ little of the bound for the centre.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
 
 import numpy as np
 
@@ -28,6 +27,10 @@ CORRECTION = 0.3
 """Weight of the newest zone in `Model.toll`."""
 
 
+LOOKED_AT = 128
+"""Ways that the costs are weighed on."""
+
+
 @dataclass(frozen=True, eq=False)
 class Drifts:
     """Ways of late as a zone sees them; every array has one number a way, shape (k,).
@@ -40,10 +43,25 @@ class Drifts:
     falls: Floats
     extents: Floats
     """Lengths in the norm of the ball."""
-    tilt: float
-    """How much the gradient turns while the centre goes the mean way, in the dual norm, above and below together."""
-    square: float
-    """What f bends on that way, above and below together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sizes:
+    """Zones to choose from, one number each in every array, shape (k,)."""
+
+    shares: Floats
+    """Of the bound, for the depth of the slab."""
+    parts: Floats
+    """Reach of the ball, in lengths over which f bends by the depth."""
+    stiffness: Floats
+    """How many times the faces bend as f does."""
+
+    @classmethod
+    def of(cls, parts: Sequence[float], stiffness: Sequence[float] = (1.0,)) -> Sizes:
+        """All of SHARES with each of the others."""
+        grids = np.meshgrid(SHARES, stiffness, parts, indexing="ij")
+        shares, stiffnesses, every_part = (grid.ravel() for grid in grids)
+        return cls(shares, every_part, stiffnesses)
 
 
 class Model:
@@ -51,10 +69,8 @@ class Model:
 
     def __init__(self, error_bound: float, share: float, part: float) -> None:
         self._error_bound = error_bound
-        self.share = share
-        """Of the bound, for the depth of the slab."""
-        self.part = part
-        """Reach of the ball, in lengths over which f bends by the depth."""
+        self.share, self.part, self.stiffness = share, part, 1.0
+        """Of the zone that was chosen; see `Sizes`."""
         self.ways: list[Floats] = []
         self._toll = 1.0
         self._expected = 0.0
@@ -67,32 +83,36 @@ class Model:
             self._toll *= (reports / nodes / self._expected) ** CORRECTION
             self._toll = min(max(self._toll, 0.1), 10.0)
 
-    def choose(self, drifts: Drifts, bend: float, parts: Sequence[float], furthest: float) -> None:
-        """Sets share and part.
+    def choose(self, sizes: Sizes, drifts: Drifts, bend: float, furthest: float, moves: Moves) -> None:
+        """Sets share, part and stiffness to those with the least cost.
 
         Args:
+            sizes: To choose from.
             drifts: The ways of late.
             bend: f bends by bend |u|^2 / 2 in the norm of the ball, > 0.
-            parts: To choose from.
             furthest: The reach is not larger.
+            moves: (what is left of both bounds, reach, stiffness) -> how many zones the mean way of the centre takes.
         """
-        lowest = inf
-        for share in SHARES:
-            depth = share * self._error_bound
-            left = 2 * (1 - share) * self._error_bound
-            slab = np.maximum(_exits(drifts.slopes, drifts.rises, depth), _exits(-drifts.slopes, drifts.falls, depth))
-            for part in parts:
-                reach = min(part * sqrt(2 * depth / bend), furthest)
-                exits = float(np.maximum(slab, drifts.extents / reach).mean())
-                line = drifts.tilt * reach
-                moves = (line + sqrt(line * line + 4 * drifts.square * left)) / (2 * left)
-                cost = self._toll * exits + moves
-                if cost < lowest:
-                    lowest, self.share, self.part = cost, share, part
-                    self._expected = exits / moves if moves > 0 else 0.0
+        depths = sizes.shares * self._error_bound
+        left = 2 * (1 - sizes.shares) * self._error_bound
+        reaches = np.minimum(sizes.parts * np.sqrt(2 * depths / bend), furthest)
+        deep, stiff = depths[:, None], sizes.stiffness[:, None]
+        rise, fall = (
+            _exits(slopes, stiff * bends, deep)
+            for slopes, bends in ((drifts.slopes, drifts.rises), (-drifts.slopes, drifts.falls))
+        )
+        exits = np.maximum(np.maximum(rise, fall), drifts.extents / reaches[:, None]).mean(axis=1)
+        used = moves(left, reaches, sizes.stiffness)
+        best = int(np.argmin(self._toll * exits + used))
+        self.share, self.part = float(sizes.shares[best]), float(sizes.parts[best])
+        self.stiffness = float(sizes.stiffness[best])
+        self._expected = float(exits[best] / used[best]) if used[best] > 0 else 0.0
 
 
-def _exits(slopes: Floats, bends: Floats, depth: float) -> Floats:
+Moves = Callable[[Floats, Floats, Floats], Floats]
+
+
+def _exits(slopes: Floats, bends: Floats, depth: Floats) -> Floats:
     """1 / t for the t > 0 with slope t + bend t^2 = depth; 0 where there is none."""
     exits: Floats = (slopes + np.sqrt(slopes * slopes + 4 * bends * depth)) / (2 * depth)
     return exits

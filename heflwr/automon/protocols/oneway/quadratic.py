@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heflwr.automon.answer import Guarantee
-from heflwr.automon.protocols.oneway.model import Drifts, Model
+from heflwr.automon.protocols.oneway.duality import Gradient, most, top
+from heflwr.automon.protocols.oneway.model import LOOKED_AT, Drifts, Model, Sizes
 from heflwr.automon.zones.quadratic import halves
 from heflwr.automon.zones.slab import SlabZone
 
@@ -23,16 +24,18 @@ if TYPE_CHECKING:
 LINEAR = "f is linear, so a slab is the admissible region itself"
 CONSTANT = "the Hessian is constant, so the range of f over the zone is bounded in closed form"
 
-PARTS = (0.03, 0.06, 0.12, 0.25, 0.5, 0.8, sqrt(2))
-"""Reaches to choose from; at the last the ball touches the slab and cuts nothing."""
+SIZES = Sizes.of(parts=(0.03, 0.06, 0.12, 0.25, 0.5, 0.8, sqrt(2)), stiffness=(1.0, 1.25, 1.6, 2.0))
+"""At the largest reach the ball touches the slab and cuts nothing; faces stiffer than f leave the centre room."""
+
+BISECTIONS = 14
+"""For the moves of the centre, from 1e-4 to 1e4: within 0.1 %."""
 
 
 class QuadraticCertifier:
     """Slabs along the gradient at the centre, for functions with a constant Hessian H = H+ + H-.
 
     Around another centre, moved by m, f(c + u) - f(c) = g.u + p+(u) - p-(u) + (L+ m).(L+ u) - (L- m).(L- u), with g of
-    the zone; its first part stays within the depth by the zone, the rest is bounded by Cauchy and Schwarz, and where it
-    falls against the square that it meets, by the top of that parabola.
+    the zone; `duality` bounds it over the zone.
 
     Args:
         function: What is monitored.
@@ -46,6 +49,7 @@ class QuadraticCertifier:
         self._factor, self._positive = halves(function.hessian(np.zeros(function.dim)))
         self._centre = np.zeros(function.dim)
         self._zone: SlabZone | None = None
+        self._gradient: Gradient | None = None
         self.guarantee = Guarantee.EXACT if function.is_linear else Guarantee.GUARANTEED
         self.reason = LINEAR if function.is_linear else CONSTANT
         self.longest = inf
@@ -54,24 +58,21 @@ class QuadraticCertifier:
         """A zone around `centre`, shape (d,), complete."""
         gradient = np.asarray(self._function.gradient(centre), dtype=np.float64)
         if len(self._model.ways) > 1:
-            self._model.choose(self._drifts(gradient), 1.0, PARTS, inf)
-        depth = self._model.share * self._error_bound
+            self._choose(gradient)
+        depth, bends = self._model.share * self._error_bound, (self._model.stiffness,) * 2
         reach = self._model.part * sqrt(2 * depth)
-        return SlabZone(gradient, depth, reach, factor=self._factor, positive=self._positive)
+        return SlabZone(gradient, depth, reach, *bends, factor=self._factor, positive=self._positive)
 
     def adopt(self, zone: DriftZone, centre: Floats) -> None:
         """`zone`, the last that was made, around `centre`, is the present one from now on."""
         assert isinstance(zone, SlabZone)
-        self._zone, self._centre = zone, centre.copy()
+        self._zone, self._gradient, self._centre = zone, Gradient(zone), centre.copy()
 
     def range(self, centre: Floats) -> Range | None:
         """The lowest and the highest f over centre + the present zone; None if they are more than two bounds apart."""
-        zone = self._zone
-        assert zone is not None
-        rise, fall = (sqrt(float(half.dot(half))) for half in self._halves(centre - self._centre))
-        reach = min(zone.reach, sqrt(4 * zone.depth))
-        up = zone.depth + rise * reach + _top(fall, reach)
-        down = zone.depth + fall * reach + _top(rise, reach)
+        assert self._zone is not None
+        assert self._gradient is not None
+        up, down = most(self._zone, self._gradient, *self._halves(centre - self._centre))
         if not up + down <= 2 * self._error_bound:
             return None
         value = float(self._function.value(centre))
@@ -85,15 +86,22 @@ class QuadraticCertifier:
         image = self._factor @ move
         return image[: self._positive], image[self._positive :]
 
-    def _drifts(self, gradient: Floats) -> Drifts:
-        ways = np.array(self._model.ways)
+    def _choose(self, gradient: Floats) -> None:
+        ways = np.array(self._model.ways[-LOOKED_AT:])
         squares = np.square(ways @ self._factor.T)
         rise, fall = squares[:, : self._positive].sum(axis=1), squares[:, self._positive :].sum(axis=1)
-        up, down = (float(half.dot(half)) for half in self._halves(ways.mean(axis=0)))
-        tilt, square = sqrt(up) + sqrt(down), (up + down) / 2
-        return Drifts(ways @ gradient, rise / 2, fall / 2, np.sqrt(np.maximum(rise, fall)), tilt, square)
+        drifts = Drifts(ways @ gradient, rise / 2, fall / 2, np.sqrt(np.maximum(rise, fall)))
+        tilts = [sqrt(float(half.dot(half))) for half in self._halves(ways.mean(axis=0))]
 
+        def moves(left: Floats, reach: Floats, stiffness: Floats) -> Floats:
+            """One over the lengths of the mean way that use up what is left."""
+            low, high = np.full(len(left), 1e-4), np.full(len(left), 1e4)
+            for _ in range(BISECTIONS):
+                middle = np.sqrt(low * high)
+                used = np.zeros(len(left))
+                for tilt in tilts:
+                    used += top(middle * tilt, stiffness - 1, reach) + top(middle * tilt, 1.0, reach)
+                low, high = np.where(used <= left, middle, low), np.where(used <= left, high, middle)
+            return 1 / low
 
-def _top(slope: float, reach: float) -> float:
-    """Return the most of slope y - y^2 / 2 over 0 <= y <= reach."""
-    return 0.5 * slope * slope if slope <= reach else slope * reach - 0.5 * reach * reach
+        self._model.choose(SIZES, drifts, 1.0, inf, moves)

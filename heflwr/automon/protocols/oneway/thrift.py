@@ -22,8 +22,8 @@ FIRST_REST, LONGEST_REST = 16, 256
 TRIAL = 3
 """Messages a node that a trial may cost: the zone, reports, and the end of it."""
 
-PROMISING = 2.0
-"""Changes in one direction that a zone should take in before it is tried again: fewer, and zones go on being dear."""
+PROMISING = 1.25
+"""Changes in one direction that a zone should take in before it is tried again: with fewer zones go on being dear."""
 
 ENOUGH = 256
 """Ways that are looked at; more are sampled evenly."""
@@ -42,9 +42,10 @@ class Thrift:
         self.reports = 0
         """Since the last zone."""
         self.recent: list[Floats] = []
-        """The ways of those reports, from anchor to anchor."""
+        """The ways of those reports, from anchor to anchor, each divided by its node's weight."""
         self.longest = 0.0
         """The longest way of late."""
+        self._most = REMEMBERED
         self._weighed = 0
         self._saved = 0.0
         self._messages = 0
@@ -54,7 +55,7 @@ class Thrift:
         self._rest, self._rests_until = FIRST_REST, 0
 
     def reported(self, report: Report, way: Floats) -> None:
-        """A node left the zone."""
+        """A node left the zone by a way, in units of its weight."""
         self.reports += 1
         self._messages += 1
         before, total = self._counts.get(report.node, (0, 0))
@@ -62,6 +63,9 @@ class Thrift:
         self._counts[report.node] = report.updates, total
         self._updates = max(self._updates, total)
         self.recent.append(way)
+        excess = max(len(self.recent) - self._most, 0)
+        del self.recent[:excess]
+        self._weighed = max(self._weighed - excess, 0)
         self.longest = max(sqrt(float(way.dot(way))), FORGETTING * self.longest)
 
     def renewed(self, messages: int, is_point: bool) -> None:
@@ -69,6 +73,7 @@ class Thrift:
         self._messages += messages
         self.reports = self._weighed = 0
         self.recent = []
+        self._most = REMEMBERED * messages
         self._saved = 0.0
         self._renewed_at = self._updates
         if is_point:
@@ -80,8 +85,8 @@ class Thrift:
         """Whether there are enough new reports to look for a better zone."""
         return len(self.recent) - self._weighed >= max(1, nodes // 2)
 
-    def would_save(self, present: DriftZone, better: DriftZone, nodes: int) -> bool:
-        """Whether `better`, had it been there, would have saved as many reports as it costs messages.
+    def weigh(self, present: DriftZone, better: DriftZone) -> None:
+        """Counts how many of the new reports `better` would have saved, had it been there.
 
         A way that goes on s times as far before it leaves the zone is reported 1 / s times as often.
         """
@@ -89,22 +94,37 @@ class Thrift:
         ways = np.array(new[:: 1 + len(new) // ENOUGH])
         shares = np.minimum(furthest(present, ways) / furthest(better, ways), 2.0)
         self._saved = max(self._saved + len(new) * float((1 - shares).mean()), 0.0)
-        self.recent = self.recent[-REMEMBERED * nodes :]
         self._weighed = len(self.recent)
-        return self._saved >= nodes and self._credit(nodes) >= TRIAL * nodes
+
+    def would_save(self, nodes: int) -> bool:
+        """Whether the better zones would have saved as many reports as one costs messages."""
+        return self._saved >= nodes and self.has_credit(nodes)
+
+    def paid(self, messages: int) -> None:
+        """All nodes were sent another part of the same zone."""
+        self._messages += messages
+
+    def has_credit(self, nodes: int) -> bool:
+        """Whether another zone may be sent at all."""
+        return self._credit(nodes) >= TRIAL * nodes
+
+    def close(self, nodes: int) -> None:
+        """The present zone is at its end: counts whether reporting every change would have cost less."""
+        elapsed = self._updates - self._renewed_at
+        is_dear = self._updates > 0 and self.reports + nodes > nodes * elapsed
+        self._dear = self._dear + 1 if is_dear else 0
 
     def is_too_dear(self, nodes: int) -> bool:
         """Whether zones have cost more of late, or would cost more in all, than reporting every change."""
-        elapsed = self._updates - self._renewed_at
-        if self._updates == 0:
-            return False
-        self._dear = self._dear + 1 if self.reports + nodes > nodes * elapsed else 0
-        return self._dear >= DEAR or self._credit(nodes) < 2 * nodes
+        return self._updates > 0 and (self._dear >= DEAR or self._credit(nodes) < 2 * nodes)
 
     def is_rested(self, nodes: int) -> bool:
         """Whether it is time to see what zones would be worth again."""
-        self.recent = self.recent[-REMEMBERED * nodes :]
-        return self._updates >= self._rests_until and self._credit(nodes) >= TRIAL * nodes
+        return self._updates >= self._rests_until and self.has_credit(nodes)
+
+    def rest(self) -> None:
+        """Leaves the changes alone for a while again."""
+        self._rests_until = self._updates + self._rest
 
     def _credit(self, nodes: int) -> int:
         """Messages that reporting every change would have cost, and one a node, and the loans, less what was spent.
@@ -115,12 +135,9 @@ class Thrift:
         return nodes * (self._updates + 1 + TRIAL * loans) - self._messages
 
     def is_promising(self, zone: DriftZone) -> bool:
-        """Whether `zone` would take in several of the changes of late; else they are left alone for a while again."""
+        """Whether `zone` would take in several of the changes of late."""
         ways = self.recent[:: 1 + len(self.recent) // ENOUGH]
-        if ways and float(np.median(furthest(zone, np.array(ways)))) >= PROMISING:
-            return True
-        self._rests_until = self._updates + self._rest
-        return False
+        return bool(ways) and float(np.median(furthest(zone, np.array(ways)))) >= PROMISING
 
 
 def furthest(zone: DriftZone, ways: Floats) -> Floats:

@@ -21,7 +21,7 @@ from heflwr.automon.answer import Answer
 from heflwr.automon.box import Box
 from heflwr.automon.errors import UnsupportedFunction
 from heflwr.automon.protocols.pull.choice import outline_of
-from heflwr.automon.protocols.pull.fit import Fit
+from heflwr.automon.protocols.pull.fit import ROUNDING, Fit
 from heflwr.automon.protocols.pull.messages import Ask, Reply
 from heflwr.automon.protocols.pull.spread import Spread
 
@@ -37,7 +37,7 @@ WAYS = 256
 """Reported drifts that are remembered."""
 
 ENOUGH = 4
-"""Of these before zones are made in their proportions."""
+"""Of these before zones are made in their proportions; before, nodes are expected to drift as far as they are apart."""
 
 RATE = 0.05
 """Weight of the newest reply in the rate at which a node reports."""
@@ -213,9 +213,11 @@ class PullCoordinator:
         """
         self._now, self._answer = now, None
         answer = self.answer
+        if self._zone is not None and not any(node.is_unknown for node in self._nodes.values()):
+            self._fit.learn(is_too_wide=not answer.bound <= self._error_bound * (1 + ROUNDING))
         if self._nodes and self._news:
             is_due = self._zone is None or self._news >= max(len(self._nodes), ENOUGH)
-            if is_due or not answer.bound <= self._error_bound:
+            if is_due or not answer.bound <= self._error_bound * (1 + ROUNDING):
                 self._renew()
         self._now = now + 1
         in_use = {self._version}.union(*({node.checked, node.holds} for node in self._nodes.values()))
@@ -332,8 +334,10 @@ class PullCoordinator:
         if not len(anchors):
             return
         bound = self._error_bound / (len(self._nodes) if self._is_total else 1)
+        centre = anchors.mean(axis=0)
+        ways = np.array(self._ways) if len(self._ways) >= ENOUGH else anchors - centre
         try:
-            zone = self._fit.zone(anchors.mean(axis=0), bound, self._scale(anchors), self._ways)
+            zone = self._fit.zone(centre, bound, _scale(ways, anchors), ways)
         except UnsupportedFunction:
             zone = None
         self._zone, self._news = zone, 0
@@ -364,12 +368,9 @@ class PullCoordinator:
             node.weight /= total
         self._weights[self._version] = {number: node.weight for number, node in self._nodes.items()}
 
-    def _scale(self, anchors: Floats) -> Floats:
-        """A typical drift: of the reports of late, else as far as the nodes are apart."""
-        if len(self._ways) >= ENOUGH:
-            scale = np.sqrt(np.square(np.array(self._ways)).mean(axis=0))
-        else:
-            scale = anchors.std(axis=0)
-        least = np.maximum(1e-3 * np.abs(anchors).mean(axis=0), 1e-9)
-        typical: Floats = np.maximum(scale, least)
-        return typical
+
+def _scale(ways: Floats, anchors: Floats) -> Floats:
+    """The size of a typical drift, shape (d,), > 0."""
+    least = np.maximum(1e-3 * np.abs(anchors).mean(axis=0), 1e-9)
+    typical: Floats = np.maximum(np.sqrt(np.square(ways).mean(axis=0)), least)
+    return typical

@@ -101,8 +101,7 @@ class CoordinatorEndpoint:
         self._socket: zmq.Socket[bytes] | None = None
         self.malformed = 0
         """What arrived and was no message of a node."""
-        self.refused = 0
-        """What nodes sent for an index that is not theirs."""
+        self._refused = 0
         self.undelivered = 0
         """What was to be sent to nodes that are not there."""
 
@@ -168,6 +167,16 @@ class CoordinatorEndpoint:
         """What is known now."""
         return self._end.coordinator.answer
 
+    @property
+    def refused(self) -> int:
+        """What nodes sent for an index that is not theirs, and vectors that the coordinator refused."""
+        return self._refused + self._end.coordinator.refused
+
+    @property
+    def unfit(self) -> dict[int, str]:
+        """The nodes that were given up because all they sent was refused, and why."""
+        return self._end.coordinator.unfit
+
     def step(self, timeout_seconds: float = 0.0) -> None:
         """Waits for messages, for so long at most, and does all that is due."""
         assert self._socket is not None, "open() it first"
@@ -209,7 +218,7 @@ class CoordinatorEndpoint:
         is_new = not self._roster.holds(node)
         reason = self._roster.hear(node, address, self._clock())
         if reason is not None:
-            self.refused += 1
+            self._refused += 1
             self._post(address, encode(Refusal(reason)))
             return []
         outbox: list[Envelope] = []
