@@ -3,28 +3,33 @@
 # make lint   only the checks that need no run
 # make bench  measure heflwr beside its peers, and what it costs a Flower app: a quarter of an hour
 # make bench-automon   messages of heflwr.automon beside a reference's: eight minutes; data in HEFLWR_AUTOMON_DATA
+# make bench-collector   what the collector takes, beside InfluxDB and Pushgateway where they are installed
+# make screenshots   the pictures of the collector's page in docs/
 # make test-flower-versions   the tests of heflwr.flower on the oldest and the newest Flower
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PROGRAMS := prometheus ip openssl
-PACKAGES := prometheus iproute2 openssl
+PROGRAMS := chromium influxd ip openssl prometheus victoria-metrics
+PACKAGES := chromium influxdb iproute2 openssl postgresql prometheus victoria-metrics
 
-.PHONY: demo test test-flower-versions lint bench bench-automon setup programs clean
+.PHONY: demo test test-flower-versions lint bench bench-automon bench-collector screenshots setup programs clean
 
 demo: setup
 	$(BIN)/python examples/flower_simulation/run.py --out out/demo
 
-# Most of the monitors' tests measure this machine, the logger's hear every line of their process: they have theirs to
-# themselves. The others mostly wait, for Flower above all, and so do two of the monitors'.
-WAITING := tests/monitor/test_remote.py tests/monitor/test_power_tegrastats.py
-MEASURING := $(filter-out $(WAITING),$(wildcard tests/monitor/test_*.py)) tests/log
+# Known burns, what becomes of a run, and the logger, which hears every line of its process, share the machine with one
+# another only. The others mostly wait, for Flower above all: three processes keep two cores busy.
+MEASURING := $(wildcard tests/monitor/test_accuracy_*.py) tests/monitor/test_monitor.py \
+	tests/monitor/test_robustness.py tests/monitor/test_faults.py tests/log
+BY_FILE := --dist loadfile --no-loadscope-reorder
 
-test: setup programs lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(MEASURING))
-	$(BIN)/python -m pytest $(MEASURING)
+test:
+	@$(MAKE) --no-print-directory -j 2 setup programs
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -n 3 $(BY_FILE) $(addprefix --ignore=,$(MEASURING))
+	$(BIN)/python -m pytest -n 2 $(BY_FILE) $(MEASURING)
 
 test-flower-versions: setup
 	$(BIN)/python tests/flower_versions.py 1.24.0 1.41.0 1.42.0
@@ -41,6 +46,12 @@ bench: setup
 bench-automon: setup
 	$(BIN)/python -m benchmarks.automon
 
+bench-collector: setup
+	$(BIN)/python -m benchmarks.collector
+
+screenshots: setup programs
+	$(BIN)/python tests/page/screenshots.py docs
+
 setup: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -52,6 +63,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 # Tests run some real programs. As root on Debian they are installed when missing; otherwise those tests say what to install.
 programs:
 	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing=1; done; \
+	PATH=$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' :) command -v initdb >/dev/null || missing=1; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
 	fi

@@ -9,6 +9,7 @@ from typing import NoReturn
 import pytest
 
 PACKAGES = {
+    "chromium": "chromium",
     "influxd": "influxdb",
     "ip": "iproute2",
     "openssl": "openssl",

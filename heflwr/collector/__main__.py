@@ -1,4 +1,4 @@
-"""`python -m heflwr.collector`: serve a collector until SIGTERM or Ctrl-C."""
+"""`heflwr collector`: serve a collector, make tokens for it, compact its database."""
 
 # ruff: noqa: T201 - a command prints
 
@@ -7,72 +7,164 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import ssl
 import sys
+import time
+from pathlib import Path
 from types import FrameType
-
-from waitress.server import create_server
+from typing import Any
 
 from heflwr.collector.app import create_app
-from heflwr.collector.ingest import BODY_BYTES
-from heflwr.collector.store import Store, StoreUnavailable
+from heflwr.collector.checks import IDENTIFIER_LENGTH
+from heflwr.collector.guard import LOOPBACK
+from heflwr.collector.serving import Server
+from heflwr.collector.settings import SettingError, add_flags, read_settings
+from heflwr.collector.store import Store, StoreFailed, StoreUnavailable, tokens
 
-TOKEN_VARIABLE = "HEFLWR_COLLECTOR_TOKEN"
+_EPILOG = """\
+commands, besides serving:
+  heflwr collector token add NAME         make a token that may write as the identifier NAME
+  heflwr collector token add NAME --read  make a token that may read, and log in on the page
+  heflwr collector token list | revoke NAME
+  heflwr collector compact                merge and forget now what a server does from time to time
 
-THREADS = 8
-"""Requests at a time. Writing is one at a time anyway; these are for readers and for slow networks."""
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+Every setting is also a variable (HEFLWR_COLLECTOR_PORT=80) and a line of the TOML file (port = 80).
+A flag wins over a variable, a variable over the file. Without any token nobody is asked for one."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m heflwr.collector", description="Collects what monitors send.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: only this machine)")
-    parser.add_argument("--port", type=int, default=5000, help="TCP port, 0 picks one (default: 5000)")
-    parser.add_argument("--database", default="heflwr.db", help="SQLite file (default: heflwr.db)")
-    parser.add_argument(
-        "--token",
-        default=os.environ.get(TOKEN_VARIABLE) or None,
-        help=f"ask for this bearer token; better set {TOKEN_VARIABLE}, which `ps` does not show",
-    )
-    options = parser.parse_args(arguments)
-    if not 0 <= options.port <= 65535:
-        parser.error(f"--port must be from 0 to 65535, got {options.port}")
-    if options.token == "":
-        parser.error("--token must not be empty; leave it out to ask for none")
-    if options.token is None and options.host not in _LOOPBACK:
-        print(f"warning: anyone who reaches {options.host} can read and write; set a token", file=sys.stderr)
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, _leave)
+    """Carry out a command; return the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        with Store(options.database) as store:
-            return _serve(store, options)
-    except StoreUnavailable as error:
+        if words[:1] == ["token"]:
+            return _token(words[1:])
+        if words[:1] == ["compact"]:
+            return _compact(words[1:])
+        return _serve(words)
+    except (StoreUnavailable, StoreFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _serve(store: Store, options: argparse.Namespace) -> int:
-    # Waitress: pure Python and threads, so that it installs on every board and runs on Windows as well.
-    try:
-        server = create_server(
-            create_app(store, token=options.token),
-            host=options.host,
-            port=options.port,
-            threads=THREADS,
-            ident=None,  # do not tell strangers what we run
-            max_request_body_size=2 * BODY_BYTES,  # above ours: what is just too large gets a reason in JSON
+def _serve(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="heflwr collector",
+        description="Take what monitors send, keep it, show it.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_flags(parser)
+    settings = _settings(parser, words)
+    tls = _tls(parser, settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    with _store(settings) as store:
+        with store.reading() as reader:
+            is_guarded = settings["token"] is not None or bool(tokens.tokens(reader))
+        if not is_guarded and settings["host"] not in LOOPBACK:
+            print(f"warning: anyone who reaches {settings['host']} can read and write; set a token", file=sys.stderr)
+        app = create_app(
+            store,
+            token=settings["token"],
+            rate=settings["rate"],
+            listeners=settings["listeners"],
+            lost_seconds=settings["lost_seconds"],
+            is_local=settings["host"] in LOOPBACK,
         )
-    except OSError as error:
-        print(f"error: cannot listen on {options.host}:{options.port}: {error}; choose another --port", file=sys.stderr)
-        return 1
-    listening = getattr(server, "effective_listen", None) or [(server.effective_host, server.effective_port)]
-    for host, port in listening:
-        shown = f"[{host}]" if ":" in host else host
-        print(f"heflwr collector on http://{shown}:{port} (database {store.path})", flush=True)
-    server.run()  # ends on SystemExit, and lets running requests finish
-    server.close()
+        try:
+            server = Server(app, host=settings["host"], port=settings["port"], tls=tls, streams=settings["listeners"])
+        except OSError as error:
+            where = f"{settings['host']}:{settings['port']}"
+            print(f"error: cannot listen on {where}: {error}; choose another --port", file=sys.stderr)
+            return 1
+        for host, port in server.listening:
+            shown = f"[{host}]" if ":" in host else host
+            scheme = "http" if tls is None else "https"
+            print(f"heflwr collector on {scheme}://{shown}:{port} (database {store.place})", flush=True)
+        try:
+            server.run()
+        finally:
+            app.extensions["heflwr.collector.events"].close()
+            server.finish()
     return 0
+
+
+def _token(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="heflwr collector token", description="Make, list and revoke tokens.")
+    actions = parser.add_subparsers(dest="action", metavar="COMMAND", required=True)
+    adding = actions.add_parser("add", help="make a token and print it, for the only time")
+    adding.add_argument("name", metavar="NAME", help="the identifier that it may write; for --read any name")
+    adding.add_argument("--read", action="store_true", help="it may read everything, and write nothing")
+    revoking = actions.add_parser("revoke", help="make the tokens of a name worthless, within a second")
+    revoking.add_argument("name", metavar="NAME", help="as it was added")
+    for action in (adding, revoking, actions.add_parser("list", help="who has tokens")):
+        add_flags(action, ("database",))
+    settings = _settings(parser, words)
+    options = parser.parse_args(words)
+    name = getattr(options, "name", "")
+    if len(name) > IDENTIFIER_LENGTH or (options.action == "add" and not name) or not name.isprintable():
+        parser.error(f"NAME must be 1 to {IDENTIFIER_LENGTH} printable characters")
+    with _store(settings) as store:
+        if options.action == "add":
+            print(store.add_token(name, "read" if options.read else "write"))
+        elif options.action == "revoke":
+            if not store.revoke_token(name):
+                print(f"error: nobody is called {name!r}; see: heflwr collector token list", file=sys.stderr)
+                return 1
+        else:
+            with store.reading() as reader:
+                for token in tokens.tokens(reader):
+                    created = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(token.created))
+                    print(f"{token.may:5}  {created}  {token.name}")
+    return 0
+
+
+def _compact(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="heflwr collector compact",
+        description="Roll up, merge small chunks, forget what is too old, give the space back to the disk.",
+    )
+    add_flags(parser, ("database", "raw_days", "minute_days"))
+    settings = _settings(parser, words)
+    if "://" not in settings["database"] and not Path(settings["database"]).exists():
+        print(f"error: there is no {settings['database']}", file=sys.stderr)
+        return 1
+    with _store(settings) as store:
+        before = store.size_bytes()
+        store.compact()
+        print(f"{store.place}: {before} bytes before, {store.size_bytes()} after")
+    return 0
+
+
+def _settings(parser: argparse.ArgumentParser, words: list[str]) -> dict[str, Any]:
+    try:
+        return read_settings(vars(parser.parse_args(words)))
+    except SettingError as error:
+        parser.error(str(error))
+
+
+def _store(settings: dict[str, Any]) -> Store:
+    return Store(
+        settings["database"],
+        clients_max=settings["clients"],
+        raw_days=settings["raw_days"],
+        minute_days=settings["minute_days"],
+    )
+
+
+def _tls(parser: argparse.ArgumentParser, settings: dict[str, Any]) -> ssl.SSLContext | None:
+    if settings["certfile"] is None:
+        if settings["keyfile"] is not None:
+            parser.error("--keyfile without --certfile")
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings["certfile"], settings["keyfile"], password=lambda: "")
+    except (OSError, ValueError) as error:
+        files = " and ".join(os.fspath(settings[name]) for name in ("certfile", "keyfile") if settings[name])
+        parser.error(f"cannot use {files}: {error}; give the certificate and its key in PEM, without a password")
+    return context
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
-import re
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+from heflwr.collector import checks
 from heflwr.collector.ancestor import parse_form
 from heflwr.collector.records import Line, LineBatch, Refusal, Row, SampleBatch
+from heflwr.collector.reports import windows_of
 
 BODY_BYTES = 1 << 20
 """Largest body as sent. The monitor's batches are a tenth of it."""
@@ -18,29 +19,9 @@ BODY_BYTES = 1 << 20
 UNPACKED_BYTES = 8 << 20
 """Largest body after gzip; unpacking stops there, however small the bomb was."""
 
-ROWS_MAX = 10_000
-LINES_MAX = 1_000
-METRICS_MAX = 128
-"""More than twice as many columns as heflwr knows."""
-
-IDENTIFIER_LENGTH = 256
-TEXT_LENGTH = 1024
-"""Longest text in what a sender says of itself: a host's name, a source, a version."""
-
-MESSAGE_LENGTH = 65_536
-ENTRIES_MAX = 256
-"""Most entries of a mapping such as units."""
-
-TIME_RANGE = (0.0, 7_258_118_400.0)
-"""Unix seconds, 1970 to 2200: a board without a battery-backed clock does start in 1970, and its samples count."""
-
-SEQUENCE_MAX = 2**53
-"""JSON numbers are exact up to here."""
-
 _READ_BYTES = 1 << 16
 
-_RUN = re.compile(r"[0-9A-Za-z_-]{1,64}")
-_METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_LARGEST = sys.float_info.max
 
 
 def read_body(stream: BinaryIO, encoding: str) -> bytes:
@@ -99,15 +80,21 @@ def parse(body: bytes, content_type: str) -> SampleBatch | LineBatch:
         return _checked_form(parse_form(body))
     if content_type != "application/json":
         raise Refusal(415, "type", f"Content-Type must be application/json, got {content_type[:40]!r}")
-    message = _parse_json(body)
+    message = parse_json(body)
     if not isinstance(message, dict):
-        raise Refusal(400, "shape", f"the body must be a JSON object, got {_kind(message)}")
+        raise Refusal(400, "shape", f"the body must be a JSON object, got {checks.kind(message)}")
     if "lines" in message:
         return _lines(message)
     return _samples(message)
 
 
-def _parse_json(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
+    """Return the value that a body holds.
+
+    Raises:
+        Refusal: Not JSON in UTF-8, NaN or Infinity, nested too deep.
+    """
+
     def refuse(constant: str) -> None:
         raise Refusal(400, "number", f"{constant} is not JSON; send null for a missing value")
 
@@ -120,169 +107,102 @@ def _parse_json(body: bytes) -> Any:
 
 
 def _samples(message: dict[str, Any]) -> SampleBatch:
-    metrics = _list(message, "metrics", METRICS_MAX)
+    windows = windows_of(message) if "windows" in message else ()
+    least = 0 if windows else 1
+    metrics = (
+        checks.entries(message, "metrics", checks.METRICS_MAX, least) if message.get("rows") or not windows else []
+    )
     for name in metrics:
-        if not isinstance(name, str) or not _METRIC.fullmatch(name):
-            raise Refusal(400, "metrics", f"a metric's name must match {_METRIC.pattern}, got {_shown(name)}")
+        if not isinstance(name, str) or not checks.METRIC.fullmatch(name):
+            raise Refusal(
+                400, "metrics", f"a metric's name must match {checks.METRIC.pattern}, got {checks.shown(name)}"
+            )
     if len(set(metrics)) < len(metrics):
         raise Refusal(400, "metrics", "metrics must differ from each other")
     width = 2 + len(metrics)
+    rows = checks.entries(message, "rows", checks.ROWS_MAX, least) if "rows" in message or not windows else []
+    if rows and not metrics:
+        raise Refusal(400, "metrics", "metrics must have 1 to 128 entries where there are rows, got 0")
     return SampleBatch(
-        identifier=_identifier(message),
-        run=_run(message),
+        identifier=checks.identifier_of(message),
+        run=checks.run_of(message),
         metrics=tuple(metrics),
-        rows=tuple(_row(row, at, width) for at, row in enumerate(_list(message, "rows", ROWS_MAX))),
+        rows=tuple([_row(row, at, width) for at, row in enumerate(rows)]),
         about={name: check(name, message[name]) for name, check in _ABOUT.items() if name in message},
+        windows=windows,
     )
 
 
 def _row(row: Any, at: int, width: int) -> Row:
-    if not isinstance(row, list) or len(row) != width:
-        got = f"{len(row)} values" if isinstance(row, list) else _kind(row)
+    if type(row) is not list or len(row) != width:
+        got = f"{len(row)} values" if isinstance(row, list) else checks.kind(row)
         raise Refusal(400, "rows", f"rows[{at}] must be [sequence, time, one value a metric] ({width}), got {got}")
-    values = row[2:]
-    for value in values:
-        if value is not None:
-            _number(f"a value in rows[{at}]", value)
-    return Row(_sequence(f"rows[{at}][0], the sequence,", row[0]), _time(f"rows[{at}][1]", row[1]), tuple(values))
+    for value in row:  # twenty thousand rows a second: names are made up only for what is wrong
+        if type(value) is float or type(value) is int:
+            if -_LARGEST <= value <= _LARGEST:
+                continue
+        elif value is None:
+            continue
+        checks.number(f"a value in rows[{at}]", value)
+    number, time, *values = row
+    if type(number) is not int or not 0 <= number <= checks.SEQUENCE_MAX:
+        checks.sequence(f"rows[{at}][0], the sequence,", number)
+    if type(time) is not float or not checks.TIME_RANGE[0] <= time < checks.TIME_RANGE[1]:
+        time = checks.moment(f"rows[{at}][1]", time)
+    return Row(number, time, tuple(values))
 
 
 def _lines(message: dict[str, Any]) -> LineBatch:
-    lines = _list(message, "lines", LINES_MAX)
+    lines = checks.entries(message, "lines", checks.LINES_MAX)
     return LineBatch(
-        identifier=_identifier(message),
-        run=_run(message) if "run" in message else None,
+        identifier=checks.identifier_of(message),
+        run=checks.run_of(message) if "run" in message else None,
         lines=tuple(_line(line, at) for at, line in enumerate(lines)),
     )
 
 
 def _line(line: Any, at: int) -> Line:
     if not isinstance(line, dict):
-        raise Refusal(400, "lines", f"lines[{at}] must be an object, got {_kind(line)}")
+        raise Refusal(400, "lines", f"lines[{at}] must be an object, got {checks.kind(line)}")
     return Line(
-        message=_text(f"lines[{at}].message", line.get("message"), MESSAGE_LENGTH),
-        time=_time(f"lines[{at}].time", line["time"]) if "time" in line else None,
-        sequence=_sequence(f"lines[{at}].sequence", line["sequence"]) if "sequence" in line else None,
+        message=checks.text(f"lines[{at}].message", line.get("message"), checks.MESSAGE_LENGTH),
+        time=checks.moment(f"lines[{at}].time", line["time"]) if "time" in line else None,
+        sequence=checks.sequence(f"lines[{at}].sequence", line["sequence"]) if "sequence" in line else None,
         fields={name: check(f"lines[{at}].{name}", line[name]) for name, check in _FIELDS.items() if name in line},
     )
 
 
 def _checked_form(batch: LineBatch) -> LineBatch:
-    _identifier({"identifier": batch.identifier})
+    checks.identifier_of({"identifier": batch.identifier})
     for line in batch.lines:
-        _text("message", line.message, MESSAGE_LENGTH)
+        checks.text("message", line.message, checks.MESSAGE_LENGTH)
         if line.time is not None:
-            _time("created", line.time)
+            checks.moment("created", line.time)
         for name, value in line.fields.items():
-            _text(name, value, MESSAGE_LENGTH)
+            checks.text(name, value, checks.MESSAGE_LENGTH)
     return batch
 
 
-def _identifier(message: dict[str, Any]) -> str:
-    identifier = _text("identifier", message.get("identifier"), IDENTIFIER_LENGTH)
-    if not identifier:
-        raise Refusal(400, "identifier", "identifier must not be empty")
-    return identifier
-
-
-def _run(message: dict[str, Any]) -> str:
-    run = message.get("run")
-    if not isinstance(run, str) or not _RUN.fullmatch(run):
-        raise Refusal(400, "run", f"run must match {_RUN.pattern}, got {_shown(run)}")
-    return run
-
-
-def _list(message: dict[str, Any], name: str, most: int) -> list[Any]:
-    value = message.get(name)
-    if not isinstance(value, list):
-        raise Refusal(400, name, f"{name} must be a list, got {_kind(value)}")
-    if not 1 <= len(value) <= most:
-        raise Refusal(400, name, f"{name} must have 1 to {most} entries, got {len(value)}")
-    return value
-
-
-def _text(name: str, value: Any, longest: int = TEXT_LENGTH) -> str:
-    if not isinstance(value, str):
-        raise Refusal(400, "text", f"{name} must be a string, got {_kind(value)}")
-    if len(value) > longest:
-        raise Refusal(400, "text", f"{name} must have at most {longest} characters, got {len(value)}")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise Refusal(400, "text", f"{name} holds half a surrogate pair, which is not Unicode text") from error
-    return value
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Refusal(400, "number", f"{name} must be a number or null, got {_kind(value)}")
-    try:
-        is_finite = math.isfinite(value)
-    except OverflowError:  # an integer that no float can hold
-        is_finite = False
-    if not is_finite:
-        raise Refusal(400, "number", f"{name} is too large for a number of 64 bits")
-    return value
-
-
-def _sequence(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= SEQUENCE_MAX:
-        raise Refusal(400, "sequence", f"{name} must be an integer from 0 to 2**53, got {_shown(value)}")
-    return value
-
-
-def _time(name: str, value: Any) -> float:
-    number = _number(name, value)
-    if not TIME_RANGE[0] <= number < TIME_RANGE[1]:
-        raise Refusal(400, "time", f"{name} must be Unix time in seconds, from 1970 to 2200, got {_shown(value)}")
-    return float(number)
-
-
-def _mapping(check: Callable[[str, Any], Any]) -> Callable[[str, Any], dict[str, Any]]:
-    def checked(name: str, value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict) or len(value) > ENTRIES_MAX:
-            raise Refusal(400, "shape", f"{name} must be an object of at most {ENTRIES_MAX} entries")
-        return {_text(f"a key of {name}", key): check(f"{name}[{key[:40]!r}]", entry) for key, entry in value.items()}
-
-    return checked
-
-
-def _integer(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise Refusal(400, "number", f"{name} must be an integer of 63 bits, got {_shown(value)}")
-    return value
-
-
 _ABOUT: dict[str, Callable[[str, Any], Any]] = {
-    "host": _text,
-    "pid": _integer,
-    "started": _time,
-    "interval": _number,
-    "units": _mapping(_text),
-    "versions": _mapping(_text),
-    "sources": _mapping(_text),
-    "limits": _mapping(_number),
+    "host": checks.text,
+    "pid": checks.integer,
+    "started": checks.moment,
+    "interval": checks.number,
+    "units": checks.mapping(checks.text),
+    "versions": checks.mapping(checks.text),
+    "sources": checks.mapping(checks.text),
+    "limits": checks.mapping(checks.number),
 }
 """What a sender may say of itself; unknown keys are ignored, so that a newer sender is understood."""
 
 _FIELDS: dict[str, Callable[[str, Any], str | int]] = {
-    "level": _text,
-    "logger": _text,
-    "file": _text,
-    "line": _integer,
-    "function": _text,
-    "host": _text,
-    "pid": _integer,
-    "thread": _text,
-    "exception": lambda name, value: _text(name, value, MESSAGE_LENGTH),
+    "level": checks.text,
+    "logger": checks.text,
+    "file": checks.text,
+    "line": checks.integer,
+    "function": checks.text,
+    "host": checks.text,
+    "pid": checks.integer,
+    "thread": checks.text,
+    "exception": lambda name, value: checks.text(name, value, checks.MESSAGE_LENGTH),
 }
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "nothing"}
-    return names.get(type(value), "a number")
-
-
-def _shown(value: Any) -> str:
-    return repr(value)[:40] if isinstance(value, (str, float)) else _kind(value)

@@ -13,13 +13,17 @@ class Refusal(Exception):
         status: HTTP status, 4xx.
         reason: One word, the label of the counter of refusals.
         text: What is wrong and what is allowed, for the sender.
+        wait: Seconds after which it may be different; 0 where that is not known.
+        allow: Methods that are allowed, where this one is not.
     """
 
-    def __init__(self, status: int, reason: str, text: str) -> None:
+    def __init__(self, status: int, reason: str, text: str, wait: float = 0.0, allow: str = "") -> None:
         super().__init__(text)
         self.status = status
         self.reason = reason
         self.text = text
+        self.wait = wait
+        self.allow = allow
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,9 @@ class SampleBatch:
         identifier: Who was measured.
         run: Random id of one start() of a monitor.
         metrics: Names of the values of every row.
-        rows: At least one.
+        rows: At least one, unless there are windows.
         about: What the sender says of itself (host, pid, units, ...), {} where it said nothing.
+        windows: Stretches of the run that have begun or ended.
     """
 
     identifier: str
@@ -54,6 +59,7 @@ class SampleBatch:
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
     about: dict[str, Any]
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +94,74 @@ class LineBatch:
     identifier: str
     run: str | None
     lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A named stretch of a run's time.
+
+    Attributes:
+        name: "round 3" or the like.
+        start: Unix seconds.
+        end: Unix seconds; None while it is open.
+        labels: Text by name.
+    """
+
+    name: str
+    start: float
+    end: float | None
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPoint:
+    """What a coordinator knew of a function at a moment.
+
+    Attributes:
+        name: Of the function.
+        unit: Of its value; "" for none.
+        guarantee: What backs the bound, a word.
+        reason: The same as a sentence.
+        sequence: 0, 1, 2, ... of this function in this run.
+        time: Unix seconds.
+        round: Number of the round, None where there are none.
+        value: The answer; None while it is unknown.
+        bound: Largest error of the answer; None while it is unknown.
+        truth: The function's true value, where somebody knows it.
+        live: Nodes that are heard of.
+        stale: Nodes that have not been heard of lately.
+        lost: Nodes that are given up.
+        messages: Messages so far.
+        centralization: Messages that sending everything would have taken so far.
+    """
+
+    name: str
+    unit: str
+    guarantee: str
+    reason: str
+    sequence: int
+    time: float
+    round: int | None
+    value: float | None
+    bound: float | None
+    truth: float | None
+    live: int | None
+    stale: int | None
+    lost: int | None
+    messages: int | None
+    centralization: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionBatch:
+    """Points of one coordinator's functions.
+
+    Attributes:
+        identifier: Who coordinates.
+        run: Id of its run.
+        points: At least one.
+    """
+
+    identifier: str
+    run: str
+    points: tuple[FunctionPoint, ...]

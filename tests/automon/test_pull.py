@@ -17,8 +17,8 @@ from heflwr.automon.answer import Answer, Guarantee
 from heflwr.automon.fleet import Measure
 from heflwr.automon.protocols.pull import Ask, Memory, PullCoordinator, Reply, step
 from heflwr.automon.protocols.pull.choice import outline_of
+from heflwr.automon.protocols.pull.polytope import Polytope
 from heflwr.automon.protocols.pull.spread import Spread
-from heflwr.automon.zones.polytope import Polytope
 
 LAYERS = [
     (np.array([[0.02, -0.01, 0.015], [0.01, 0.02, -0.01]]), np.array([-0.5, 0.3, 0.1])),

@@ -146,7 +146,7 @@ def test_answers_are_safe_to_look_at(client: FlaskClient, path: str) -> None:
 def test_health_tells_of_a_database_that_is_gone(client: FlaskClient, store: Store) -> None:
     """/healthz is 503 when the database cannot be read."""
     store.close()
-    for path in store.path.parent.glob("heflwr.db*"):
+    for path in Path(store.place).parent.glob("heflwr.db*"):
         path.unlink()
     assert client.get("/healthz").status_code == 503
 

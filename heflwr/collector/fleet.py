@@ -1,0 +1,242 @@
+"""All clients at a glance: who lives, what each uses now, and a line of each over time.
+
+A line's points are remembered once they are complete; a run whose older samples come late is read again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+from heflwr.collector.metrics import NETWORK, POWER_MILLIWATTS, SPARKS
+from heflwr.collector.spans import Span
+from heflwr.collector.store import Store, reading, rolling, rollups
+from heflwr.collector.store.chunks import plain
+from heflwr.collector.store.database import Connection
+from heflwr.collector.store.reading import Columns, RunRow
+from heflwr.collector.store.rollups import LEVELS, Rollup
+
+LIVE_SECONDS = 10.0
+LIVE_INTERVALS = 3
+"""A client lives while it was heard of within so many of its intervals, and within so many seconds at least: senders
+gather what they have for three seconds."""
+
+LOST_SECONDS = 600.0
+
+REMEMBERED = 20_000
+"""Lines that are remembered, of some 8 KB each at sixty points."""
+
+_Point = tuple[float | None, ...]
+
+_Piece = tuple[int, Sequence[float], Sequence[float]]
+"""Columns, counts and sums of a part of a step."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """The points of a run at one step, numbered by Unix time over step; complete from `first` up to before `upto`."""
+
+    late: int
+    first: int
+    upto: int
+    points: dict[int, _Point] = field(default_factory=dict)
+
+
+class Fleet:
+    """Answers what /api/v1/fleet asks."""
+
+    def __init__(self, store: Store, *, lost_seconds: float = LOST_SECONDS) -> None:
+        self._store = store
+        self._lost_seconds = lost_seconds
+        self._lines: OrderedDict[tuple[int, float], _Line] = OrderedDict()
+        self._latest: OrderedDict[int, tuple[int, dict[str, float | int | None]]] = OrderedDict()
+        self._tails: dict[int, rolling.Tail] = {}
+        self._lock = threading.Lock()
+
+    def health(self, run: RunRow, now: float) -> str:
+        """Return live, stale or lost, by when the collector last heard of a client."""
+        age = now - run.received
+        if age <= max(LIVE_SECONDS, LIVE_INTERVALS * run.interval):
+            return "live"
+        return "stale" if age <= self._lost_seconds else "lost"
+
+    def view(self, span: Span, identifiers: Sequence[str], limit: int, now: float) -> dict[str, Any]:
+        """Return the answer; `span` has steps of a minute or more."""
+        with self._lock, self._store.reading() as reader:
+            runs = reading.newest_runs(reader, identifiers, limit + 1)
+            columns = Columns(reader)
+            level = span.level or LEVELS[0]
+            tail = self._tails.setdefault(level, rolling.Tail(level)).buckets(reader)
+            fresh: dict[int, list[tuple[int, dict[int, Rollup]]]] = {}
+            for (run_id, columns_id), buckets in tail.items():
+                fresh.setdefault(run_id, []).append((columns_id, buckets))
+            found = [
+                self._client(reader, run, span, level, fresh.get(run.id, []), columns, now) for run in runs[:limit]
+            ]
+        clients = [client for client, _ in found]
+        counts = {"live": 0, "stale": 0, "lost": 0}
+        for client in clients:
+            counts[client["health"]] += 1
+        return {
+            "now": now,
+            "start": span.start,
+            "step": span.step,
+            "counts": counts,
+            "totals": _totals(clients, sum((transferred for _, transferred in found), 0.0)),
+            "clients": clients,
+            "truncated": len(runs) > limit,
+        }
+
+    def _client(
+        self,
+        reader: Connection,
+        run: RunRow,
+        span: Span,
+        level: int,
+        fresh: list[tuple[int, dict[int, Rollup]]],
+        columns: Columns,
+        now: float,
+    ) -> tuple[dict[str, Any], float]:
+        """Return a client's entry, and its bytes in the span."""
+        points = self._points(reader, run, span, level, fresh, columns)
+        first = int(span.start // span.step)
+        rows = [points.get(at, _NOTHING) for at in range(first, first + span.count)]
+        *lines, transferred = zip(*rows, strict=True)
+        return {
+            "identifier": run.identifier,
+            "run": run.run,
+            "host": run.about.get("host", ""),
+            "first": run.first,
+            "last": run.last,
+            "received": run.received,
+            "samples": run.samples,
+            "interval": _rounded(run.interval),
+            "health": self.health(run, now),
+            "latest": self._newest(reader, run, fresh, columns),
+            "spark": {
+                name: line for name, line in zip(SPARKS, lines, strict=True) if any(value is not None for value in line)
+            },
+        }, sum(count or 0 for count in transferred)
+
+    def _points(
+        self,
+        reader: Connection,
+        run: RunRow,
+        span: Span,
+        level: int,
+        fresh: list[tuple[int, dict[int, Rollup]]],
+        columns: Columns,
+    ) -> dict[int, _Point]:
+        first, step = int(span.start // span.step), int(span.step)
+        key = (run.id, span.step)
+        line = self._lines.get(key)
+        ratio = step // level
+        oldest = min((min(buckets) // ratio for _, buckets in fresh), default=inf)
+        if line is None or line.late != run.late or line.first > first or oldest < line.upto:
+            line = self._lines[key] = _Line(run.late, first, first)
+            while len(self._lines) > REMEMBERED:
+                self._lines.popitem(last=False)
+        self._lines.move_to_end(key)
+        pieces: dict[int, list[_Piece]] = {}
+        newest = -1
+        if run.last >= line.upto * span.step:  # else all is remembered
+            for bucket, columns_id, data in reader.execute(
+                "SELECT bucket, columns_id, data FROM rollups"
+                " WHERE run_id = ? AND level = ? AND bucket BETWEEN ? AND ?",
+                (run.id, level, line.upto * ratio, (first + span.count) * ratio - 1),
+            ):
+                newest = max(newest, bucket)
+                pieces.setdefault(bucket // ratio, []).append((columns_id, *rollups.counts_and_sums(data)))
+        for columns_id, buckets in fresh:
+            for bucket, rollup in buckets.items():
+                if bucket // ratio >= line.upto:
+                    pieces.setdefault(bucket // ratio, []).append((columns_id, rollup.counts, rollup.sums))
+        found = {at: _point(some, columns, run.interval) for at, some in pieces.items()}
+        complete = newest // ratio  # the buckets before the newest one do not change, but for what comes late
+        for at in [at for at in line.points if at < first]:
+            del line.points[at]
+        line.first = first
+        for at, point in found.items():
+            if at < complete:
+                line.points[at] = point
+        line.upto = max(line.upto, complete)
+        return {**line.points, **found}
+
+    def _newest(
+        self, reader: Connection, run: RunRow, fresh: list[tuple[int, dict[int, Rollup]]], columns: Columns
+    ) -> dict[str, float | int | None]:
+        """Return the latest value of each metric."""
+        known = self._latest.get(run.id)
+        if known is not None and known[0] == run.samples:
+            return known[1]
+        found: list[tuple[float, int, Rollup]] = []
+        for level in LEVELS:  # the minutes of a run of long ago are forgotten
+            row = reader.execute(
+                "SELECT bucket, columns_id, data FROM rollups WHERE run_id = ? AND level = ?"
+                " ORDER BY bucket DESC LIMIT 1",
+                (run.id, level),
+            ).fetchone()
+            if row is not None:
+                found.append((row[0], row[1], rollups.unpack(row[2])))
+                break
+        found += [(inf, columns_id, buckets[max(buckets)]) for columns_id, buckets in fresh]
+        latest: dict[str, float | int | None] = {}
+        for _, columns_id, rollup in sorted(found, key=lambda entry: entry[2].last_time):
+            for place, metric in enumerate(columns[columns_id]):
+                if rollup.counts[place]:
+                    latest[metric] = plain(rollup.lasts[place])
+        self._latest[run.id] = (run.samples, latest)
+        while len(self._latest) > REMEMBERED:
+            self._latest.popitem(last=False)
+        return latest
+
+
+_NOTHING: _Point = (None,) * (len(SPARKS) + 1)
+
+
+def _point(pieces: list[_Piece], columns: Columns, interval: float) -> _Point:
+    """Return what the fleet's table draws of one step, and the bytes of both ways."""
+    sums: dict[str, float] = {}
+    counts: dict[str, float] = {}
+    for columns_id, piece_counts, piece_sums in pieces:
+        for place, metric in columns.places(columns_id, _DRAWN):
+            if piece_counts[place]:
+                sums[metric] = sums.get(metric, 0.0) + piece_sums[place]
+                counts[metric] = counts.get(metric, 0.0) + piece_counts[place]
+
+    def mean(metric: str, scale: float = 1.0) -> float | None:
+        return _rounded(sums[metric] / counts[metric] * scale) if metric in sums else None
+
+    ways = [metric for metric in NETWORK if metric in sums]
+    transferred = sum(sums[metric] for metric in ways)
+    rate = sum(sums[metric] / (counts[metric] * interval) for metric in ways) if interval > 0 else 0.0
+    power = mean(POWER_MILLIWATTS, 1e-3)
+    return mean("cpu_usage"), mean("memory_usage"), _rounded(rate) if ways else None, power, transferred
+
+
+_DRAWN = frozenset(("cpu_usage", "memory_usage", *NETWORK, POWER_MILLIWATTS))
+
+
+def _rounded(value: float) -> float:
+    """Four digits are more than a line shows."""
+    return plain(float(f"{value:.4g}")) or 0
+
+
+def _totals(clients: Sequence[dict[str, Any]], network_bytes: float) -> dict[str, float | None]:
+    """Return the fleet in four numbers: means and power of those that live, bytes of all in the span."""
+    live = [client["latest"] for client in clients if client["health"] == "live"]
+
+    def values(metric: str) -> list[float]:
+        return [latest[metric] for latest in live if latest.get(metric) is not None]
+
+    cpu, memory, power = values("cpu_usage"), values("memory_usage"), values(POWER_MILLIWATTS)
+    return {
+        "cpu_usage_mean": sum(cpu) / len(cpu) if cpu else None,
+        "memory_usage_mean": sum(memory) / len(memory) if memory else None,
+        "network_bytes": plain(network_bytes),
+        "power_watts": sum(power) / 1000 if power else None,
+    }

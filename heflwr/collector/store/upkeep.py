@@ -1,0 +1,110 @@
+"""What a store does to itself: small chunks become large ones, and what is older than it should be goes."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from heflwr.collector.store.chunks import Chunk, pack, unpack
+from heflwr.collector.store.database import Connection
+from heflwr.collector.store.rollups import LEVELS
+from heflwr.collector.store.writing import bounds
+
+MERGED_ROWS = 2_048
+"""Most rows of a merged chunk: half an hour at 1 Hz, some 20 KB."""
+
+CHUNKS_AT_ONCE = 500
+"""Chunks that one transaction deletes or merges: writers wait for some hundredths of a second."""
+
+
+def to_merge(reader: Connection, after: int, upto: int) -> list[list[int]]:
+    """Return, for each run and columns, the chunks in a range of numbers that one chunk could hold."""
+    groups: dict[tuple[int, int], list[list[int]]] = {}
+    sizes: dict[tuple[int, int], int] = {}
+    for number, run_id, columns_id, samples in reader.execute(
+        "SELECT id, run_id, columns_id, samples FROM chunks WHERE id > ? AND id <= ? ORDER BY id", (after, upto)
+    ):
+        key = (run_id, columns_id)
+        size = sizes.get(key, 0) + samples
+        if key not in groups or size > MERGED_ROWS or len(groups[key][-1]) >= CHUNKS_AT_ONCE:
+            groups.setdefault(key, []).append([])
+            size = samples
+        groups[key][-1].append(number)
+        sizes[key] = size
+    return [group for found in groups.values() for group in found if len(group) > 1]
+
+
+def merge(writer: Connection, numbers: Sequence[int]) -> None:
+    """Make one chunk of several of the same run and columns, all of which are rolled up."""
+    marks = ", ".join("?" * len(numbers))
+    found = writer.execute(
+        f"SELECT run_id, columns_id, received, data FROM chunks WHERE id IN ({marks}) ORDER BY id", tuple(numbers)
+    ).fetchall()
+    if len(found) < 2:
+        return
+    chunk = joined([unpack(data) for *_, data in found])
+    writer.execute(f"DELETE FROM chunks WHERE id IN ({marks})", tuple(numbers))
+    writer.execute(
+        "INSERT INTO chunks (id, run_id, columns_id, first_sequence, last_sequence, first_time, last_time, received,"
+        " samples, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            min(numbers),
+            *found[0][:2],
+            *bounds(chunk),
+            max(received for _, _, received, _ in found),
+            len(chunk.times),
+            pack(chunk),
+        ),
+    )
+
+
+def joined(chunks: Sequence[Chunk]) -> Chunk:
+    """Return the rows of all, in the order of their sequence."""
+    sequences = [sequence for chunk in chunks for sequence in chunk.sequences]
+    order = sorted(range(len(sequences)), key=sequences.__getitem__)
+
+    def sort(arrays: list[array[float]]) -> array[float]:
+        numbers = [number for part in arrays for number in part]
+        return array("d", [numbers[at] for at in order])
+
+    return Chunk(
+        [sequences[at] for at in order],
+        sort([chunk.times for chunk in chunks]),
+        [sort([chunk.columns[at] for chunk in chunks]) for at in range(len(chunks[0].columns))],
+    )
+
+
+def forget_raw(writer: Connection, before: float, rolled: int) -> int:
+    """Delete the oldest chunks if they came before a moment; return how many. Duplicates of them stay duplicates."""
+    oldest: list[Any] = writer.execute(
+        "SELECT id, run_id, last_sequence, received FROM chunks WHERE id <= ? ORDER BY id LIMIT ?",
+        (rolled, CHUNKS_AT_ONCE),
+    ).fetchall()
+    gone = [row for row in oldest if row[3] < before]
+    last: dict[int, int] = {}
+    for number, run_id, last_sequence, _ in gone:
+        writer.execute("DELETE FROM chunks WHERE id = ?", (number,))
+        last[run_id] = max(last.get(run_id, -1), last_sequence)
+    for run_id, sequence in last.items():
+        writer.execute(
+            "UPDATE runs SET forgotten_sequence = ? WHERE id = ? AND forgotten_sequence < ?",
+            (sequence, run_id, sequence),
+        )
+    return len(gone)
+
+
+def forget_minutes(writer: Connection, before: float, runs: Sequence[tuple[int, float, float]]) -> None:
+    """Delete one-minute buckets from before a moment; runs are (id, last, received): their clocks may be off."""
+    for run_id, last, received in runs:
+        bucket = int((last + before - received) // LEVELS[0])
+        writer.execute("DELETE FROM rollups WHERE run_id = ? AND level = ? AND bucket < ?", (run_id, LEVELS[0], bucket))
+
+
+def forget_lines(writer: Connection, before: float) -> int:
+    """Delete the oldest log lines if they came before a moment; return how many."""
+    oldest = writer.execute("SELECT id, received FROM lines ORDER BY id LIMIT ?", (CHUNKS_AT_ONCE,)).fetchall()
+    gone = [number for number, received in oldest if received < before]
+    for number in gone:
+        writer.execute("DELETE FROM lines WHERE id = ?", (number,))
+    return len(gone)
