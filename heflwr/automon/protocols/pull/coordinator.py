@@ -27,7 +27,7 @@ from heflwr.automon.protocols.pull.spread import Spread
 
 if TYPE_CHECKING:
     from heflwr.automon.function import Function
-    from heflwr.automon.zones.polytope import Polytope
+    from heflwr.automon.protocols.pull.polytope import Polytope
     from heflwr.automon.zones.zone import Floats
 
 LEASE = 3

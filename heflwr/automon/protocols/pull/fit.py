@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heflwr.automon.protocols.pull.polytope import Polytope
 from heflwr.automon.protocols.pull.spread import Spread
-from heflwr.automon.zones.polytope import Polytope
 
 if TYPE_CHECKING:
     from heflwr.automon.protocols.pull.outline import Outline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from heflwr.automon.zones.polytope import Polytope
+from heflwr.automon.protocols.pull.polytope import Polytope
 from heflwr.automon.zones.zone import Floats
 
 

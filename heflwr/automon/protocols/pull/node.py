@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from heflwr.automon.protocols.pull.messages import Ask, Reply
-from heflwr.automon.zones.polytope import Polytope
+from heflwr.automon.protocols.pull.polytope import Polytope
 from heflwr.automon.zones.zone import Floats
 
 LEARNING = 0.1

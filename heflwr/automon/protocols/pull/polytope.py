@@ -55,7 +55,7 @@ class Polytope:
         By duality direction . u <= t depth + |direction - t row| . reach for every row and every t >= 0. That is
         convex and piecewise linear in t, so the least of it is at 0 or where a coordinate of the rest vanishes.
         """
-        least = _reached(direction, self.reach)
+        least = float(_reached(direction, self.reach))
         for row, depth in zip(self.rows, self.depths, strict=True):
             held = row != 0
             steps = direction[held] / row[held]

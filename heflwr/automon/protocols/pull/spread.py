@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from heflwr.automon.zones.polytope import Polytope
+from heflwr.automon.protocols.pull.polytope import Polytope
 from heflwr.automon.zones.zone import Floats
 
 
