@@ -1,7 +1,7 @@
 # make demo   set everything up and run a monitored Flower federation
 # make test   set everything up, lint, type-check and test
 # make lint   only the checks that need no run
-# make bench  measure heflwr beside its peers, and what it costs a Flower app: a quarter of an hour
+# make bench  measure heflwr beside its peers, and what it costs a Flower app: twenty minutes
 # make bench-automon   messages of heflwr.automon beside a reference's: eight minutes; data in HEFLWR_AUTOMON_DATA
 # make bench-collector   what the collector takes, beside InfluxDB and Pushgateway where they are installed
 # make screenshots   the pictures of the collector's page in docs/
@@ -42,6 +42,7 @@ lint: setup
 bench: setup
 	$(BIN)/python -m benchmarks.monitor
 	$(BIN)/python -m benchmarks.flower
+	$(BIN)/python -m benchmarks.bridge
 
 bench-automon: setup
 	$(BIN)/python -m benchmarks.automon

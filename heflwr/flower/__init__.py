@@ -11,33 +11,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heflwr.flower.client.measure import Node
-    from heflwr.flower.client.mod import MonitoredClient, MonitorMod
+    from heflwr.flower.client.mod import AutoMonMod, MonitoredClient, MonitorMod
     from heflwr.flower.entry import Entry
     from heflwr.flower.history.ledger import History, Overhead
     from heflwr.flower.history.stream import HistoryFile
+    from heflwr.flower.server.app import MonitoredServer
     from heflwr.flower.server.console import Console
     from heflwr.flower.server.gauges import Gauges
-    from heflwr.flower.server.grid import MonitoredGrid, MonitoredServer
+    from heflwr.flower.server.grid import MonitoredGrid
+    from heflwr.flower.watch.fleet import Fleet
+    from heflwr.flower.watch.post import FleetPost
     from heflwr.flower.wrap import monitored
 
 _HOMES = {
+    "AutoMonMod": "client.mod",
     "Console": "server.console",
     "Entry": "entry",
+    "Fleet": "watch.fleet",
+    "FleetPost": "watch.post",
     "Gauges": "server.gauges",
     "History": "history.ledger",
     "HistoryFile": "history.stream",
     "MonitorMod": "client.mod",
     "MonitoredClient": "client.mod",
     "MonitoredGrid": "server.grid",
-    "MonitoredServer": "server.grid",
+    "MonitoredServer": "server.app",
     "Node": "client.measure",
     "Overhead": "history.ledger",
     "monitored": "wrap",
 }
 
 __all__ = [
+    "AutoMonMod",
     "Console",
     "Entry",
+    "Fleet",
+    "FleetPost",
     "Gauges",
     "History",
     "HistoryFile",

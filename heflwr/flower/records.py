@@ -1,4 +1,4 @@
-"""What rides on Flower's messages: one ConfigRecord of ours on a reply, and how large the records of a message are.
+"""What rides on Flower's messages: a ConfigRecord of ours for each purpose, and how large a message's records are.
 
 Strategies aggregate ArrayRecords and MetricRecords and insist that all replies have the same keys there; a ConfigRecord
 with a name of its own they leave alone. Nothing here trusts what came over a network.
@@ -17,6 +17,13 @@ from heflwr.flower.cost import NAMES, Report, is_possible
 
 RECORD = "heflwr.report"
 """Name of our record on a reply."""
+
+WATCH = "heflwr.watch"
+"""Name of the bridge's record: on messages what the server asks, on replies what the node says, in its state what it
+remembers (see `heflwr.flower.watch.wire`)."""
+
+QUERY = "query.heflwr"
+"""Type of the messages that the bridge sends for its own sake; the client's mod answers them, the app is not called."""
 
 FORMAT = 1
 """Of the record. Columns may be added at the end under the same number; a reader takes those that it knows."""
@@ -145,18 +152,27 @@ def _json(value: Any) -> bytes:
 
 
 def attach(reply: Message, report: Report) -> None:
-    """Put the report on a reply; the user's own RecordDict, which other replies may share, is left as it is."""
-    content = RecordDict(dict(reply.content.items()))
-    content[RECORD] = encode(report)
-    reply.content = content
+    """Put the report on a reply."""
+    put(reply, RECORD, encode(report))
 
 
-def detach(reply: Message) -> ConfigRecord | None:
-    """Take our record off a reply and return it; None where there is none."""
-    if not reply.has_content() or RECORD not in reply.content:
+def put(message: Message, name: str, record: ConfigRecord) -> None:
+    """Put a record of ours on a message; the user's own RecordDict, which other messages may share, stays as it is."""
+    content = RecordDict(dict(message.content.items()))
+    content[name] = record
+    message.content = content
+
+
+def detach(message: Message, name: str = RECORD) -> ConfigRecord | None:
+    """Take a record of ours off a message and return it; None where there is none.
+
+    Raises:
+        MalformedReport: Something else has its name.
+    """
+    if not message.has_content() or name not in message.content:
         return None
-    ours = reply.content[RECORD]
-    reply.content = RecordDict({name: record for name, record in reply.content.items() if name != RECORD})
+    ours = message.content[name]
+    message.content = RecordDict({other: record for other, record in message.content.items() if other != name})
     if not isinstance(ours, ConfigRecord):
         raise MalformedReport(f"a {type(ours).__name__} in place of a ConfigRecord")
     return ours

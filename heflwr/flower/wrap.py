@@ -9,7 +9,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
 from heflwr.flower.client.mod import MonitoredClient, MonitorMod
-from heflwr.flower.server.grid import MonitoredServer
+from heflwr.flower.server.app import MonitoredServer
 
 
 @overload
@@ -21,8 +21,8 @@ def monitored(app: ClientApp | ServerApp, **options: Any) -> MonitoredClient | M
 
     Args:
         app: A ClientApp or a ServerApp of any style; functions may still be registered with the result.
-        **options: For a ClientApp those of `MonitorMod` (metrics, sinks, interval, resident), for a ServerApp those of
-            `MonitoredServer` (sinks).
+        **options: For a ClientApp those of `MonitorMod` (metrics, sinks, interval, resident, watch, warm_up), for a
+            ServerApp those of `MonitoredServer` (sinks, watch, and of `Fleet` kinds, sync, lease, checkpoint).
 
     Raises:
         TypeError: Neither of the two, one that is monitored already, or an option that it does not have.

@@ -14,7 +14,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-from digits_app import Learned, client, new_model, register, server
+from clouds_app import Learned, client, new_model, register, server
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import arrays_size_mod, message_size_mod
@@ -391,10 +391,13 @@ def test_what_cannot_be_wrapped_is_refused_at_the_door() -> None:
         monitored(ClientApp(), interval=0)
     with pytest.raises(TypeError, match="resident must be True or False"):
         monitored(ClientApp(), resident=1)
-    with pytest.raises(TypeError, match=r"a monitored ServerApp has no option 'resident'; it has sinks$"):
+    with pytest.raises(
+        TypeError,
+        match=r"a monitored ServerApp has no option 'resident'; it has sinks, watch, kinds, sync, lease, checkpoint$",
+    ):
         monitored(ServerApp(), resident=True)
     with pytest.raises(
-        TypeError, match=r"ClientApp has no option 'metric'; it has metrics, sinks, interval, resident$"
+        TypeError, match=r"ClientApp has no option 'metric'; it has metrics, sinks, interval, resident, watch, warm_up$"
     ):
         monitored(ClientApp(), metric=("cpu",))
     for app in (ClientApp(), ServerApp()):

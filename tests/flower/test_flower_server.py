@@ -373,13 +373,12 @@ def test_a_program_that_ends_without_close_writes_the_files_end(tmp_path: Path) 
         path = tmp_path / "run.jsonl"
         code = f"""
 import os, sys
-sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
-import conftest
+sys.path.insert(0, {str(HERE)!r})
 from flwr.app import Message, RecordDict
+from flwr.clientapp import ClientApp
 from local_grid import LocalGrid
-from test_flower_server import answering
 from heflwr.flower import HistoryFile, MonitoredGrid
-grid = MonitoredGrid(LocalGrid(answering()), sinks=[HistoryFile({str(path)!r})])
+grid = MonitoredGrid(LocalGrid(ClientApp()), sinks=[HistoryFile({str(path)!r})])
 grid.push_messages([Message(RecordDict(), 100, "query")])
 child = os.fork()
 if not child:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from digits_app import Learned, client, server
+from clouds_app import Learned, client, server
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from local_grid import LocalGrid, run_app

@@ -286,7 +286,7 @@ class _Agent:
 
     def _mark(self) -> dict[str, float]:
         """Begin a section, by a sample that is the last of the section before it, too; return that one's numbers."""
-        before, self._window = self._window, self._monitor.window("between two marks")
+        before, self._window = self._window, self._monitor.window("between two marks", is_told=False)
         self._window.__enter__()
         if before is None:
             return {}

@@ -13,9 +13,9 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flwr.app import Context, Message
@@ -23,8 +23,10 @@ from flwr.app import Context, Message
 from heflwr.flower import records
 from heflwr.flower.client import procfs
 from heflwr.flower.client.relay import Outlet, Relay
+from heflwr.flower.client.turn import Turn
 from heflwr.flower.cost import Report, joules_of
 from heflwr.monitor import Aggregate, Monitor, SourceUnavailable
+from heflwr.monitor.metrics import METRICS, Kind
 from heflwr.monitor.sinks import Sink
 
 if TYPE_CHECKING:
@@ -80,6 +82,9 @@ class Settings:
     resident: bool
 
 
+_DELTAS = frozenset(metric.name for metric in METRICS if metric.kind is Kind.DELTA)
+
+
 class _Process:
     """What a process remembers from one call to the next."""
 
@@ -105,11 +110,22 @@ def _this_process() -> _Process:
 
 
 class Call:
-    """One call, from its constructor to end() or abandon()."""
+    """One call, from its constructor to report_on() or abandon().
 
-    def __init__(self, settings: Settings, message: Message, context: Context) -> None:
+    Attributes:
+        is_reported: Its cost goes along with the reply.
+        turn: What the server asks with the message; None where that could not be found out.
+    """
+
+    def __init__(
+        self, settings: Settings, message: Message, context: Context, turn: Turn | None, *, is_reported: bool
+    ) -> None:
         begun = time.perf_counter()
         self._settings = settings
+        self._context = context
+        self._seen: dict[str, Aggregate] = {}
+        self.turn = turn
+        self.is_reported = is_reported
         self._notes: list[str] = []
         self._cost: dict[str, float] = {}
         self._outlet: Outlet | None = None
@@ -157,9 +173,15 @@ class Call:
         )
 
     def report_on(self, reply: Message) -> None:
-        """Put what the call cost on its reply; where that fails, the reply stays as it is."""
+        """Put what the call cost on its reply, and what it tells of what is watched; what fails leaves it as it is."""
         if isinstance(reply, Message):
-            self._try("report", lambda: records.attach(reply, self.end(reply)))
+            report, turn = self._try("report", lambda: self.end(reply)), self.turn
+            told = self._try("watch", lambda: turn.answer(self._context, reply, self._sample())) if turn else []
+            if told:
+                self._log_once("watch", f"watch: {'; '.join(told)}")
+            if self.is_reported and report is not None:
+                whole = replace(report, notes=(*report.notes, *[f"watch: {text}" for text in told or ()]))
+                self._try("report", lambda: records.attach(reply, whole))
         else:
             self.abandon()
             self._log_once("no reply", f"the app returned {type(reply).__name__} in place of a Message")
@@ -307,6 +329,7 @@ class Call:
         if self._outlet is not None:
             self._outlet.settle()
         seen, health = monitor.describe(), monitor.health
+        self._seen = seen
         self._notes += [f"samples: {health.failure}"] if health.failure else []
         self._notes += [
             f"{part}: failed {times} times, last: {health.last_error}" for part, times in health.errors.items()
@@ -335,6 +358,16 @@ class Call:
         if joules is not None:
             self._cost["energy_joules"] = joules
             self._cost["power_watts"] = joules / self._cost["seconds"] if self._cost["seconds"] > 0 else 0.0
+
+    def _sample(self) -> Mapping[str, float]:
+        """What a local vector is made of: each metric over the window of the call, and the columns of its cost."""
+        sample = {
+            name: aggregate.total if name in _DELTAS else aggregate.mean for name, aggregate in self._seen.items()
+        }
+        sample |= self._cost
+        if "energy_joules" in sample:
+            sample["energy"] = sample["energy_joules"]
+        return sample
 
     def _sources(self) -> dict[str, str]:
         known = self._monitor.health.sources if self._monitor is not None else {}

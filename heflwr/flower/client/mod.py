@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from heflwr.flower import records
 from heflwr.flower.client.measure import Call, Node, Settings, Sinks, running
+from heflwr.flower.client.turn import Turn
 from heflwr.monitor import Monitor, arguments
 from heflwr.monitor.metrics import GROUPS
 from heflwr.monitor.monitor import INTERVAL_RANGE
 from heflwr.monitor.sinks import Sink
+
+if TYPE_CHECKING:
+    from heflwr.automon.fleet import Measure
+    from heflwr.flower.watch.client import Watcher
+
+_logger = logging.getLogger("heflwr.flower")
 
 METRICS = ("cpu", "memory", "network", "disk")
 """Measured when nothing else is asked for: what every machine has and what costs next to nothing to read."""
@@ -40,6 +49,8 @@ class MonitorMod:
         sinks: Iterable[Sink] | Callable[[Node], Iterable[Sink]] = (),
         interval: float = INTERVAL_SECONDS,
         resident: bool = False,
+        watch: Iterable[Measure] = (),
+        warm_up: int | None = None,
     ) -> None:
         """Check and remember.
 
@@ -50,9 +61,11 @@ class MonitorMod:
                 `resident` it is the agent that feeds them.
             interval: Seconds between samples inside a call, from 0.001; a resident agent takes one a second.
             resident: In a deployment, keep one small process a SuperNode that samples between messages too.
+            watch: Functions of the fleet, measures of `heflwr.automon.fleet`: the server's list.
+            warm_up: How many of a node's first calls are left out of what is watched; default 1.
 
         Raises:
-            ValueError: An unknown group, or an interval out of range.
+            ValueError: An unknown group, an interval out of range, or a list that cannot be watched.
             TypeError: Something of the wrong type.
         """
         self._settings = Settings(
@@ -61,24 +74,100 @@ class MonitorMod:
             interval=arguments.number("interval", interval, *INTERVAL_RANGE),
             resident=arguments.boolean("resident", resident),
         )
+        self._watcher = _watcher(watch, warm_up)
 
     def __call__(self, message: Message, context: Context, call_next: CallNext) -> Message:
         """Handle the message as the app would, and report what that cost."""
         outer = running.get()
-        if outer is not None:
+        if outer is None:
+            return _handle(self._settings, self._watcher, message, context, call_next, is_reported=True)
+        if outer.is_reported:
             outer.note("there is a second MonitorMod inside: it measures nothing, its options are not used")
+        outer.is_reported = True
+        _join(outer, self._watcher)
+        return call_next(message, context)
+
+
+class AutoMonMod:
+    """A Flower mod that measures only what the server watches (see `Fleet`), and reports no costs.
+
+    Messages that ask for nothing are handled as if it were not there.
+    """
+
+    def __init__(
+        self,
+        watch: Iterable[Measure],
+        *,
+        metrics: Iterable[str] = METRICS,
+        interval: float = INTERVAL_SECONDS,
+        warm_up: int | None = None,
+    ) -> None:
+        """Check and remember; see `MonitorMod`."""
+        self._settings = Settings(_groups(metrics), (), arguments.number("interval", interval, *INTERVAL_RANGE), False)
+        self._watcher = _watcher(watch, warm_up)
+        if self._watcher is None:
+            raise ValueError("watch holds no function; without one there is nothing to do for an AutoMonMod")
+
+    def __call__(self, message: Message, context: Context, call_next: CallNext) -> Message:
+        """Handle the message as the app would, and reply to what is asked with it."""
+        outer = running.get()
+        if outer is not None:
+            _join(outer, self._watcher)
             return call_next(message, context)
-        call = Call(self._settings, message, context)
-        token = running.set(call)
-        try:
-            reply = call_next(message, context)
-        except BaseException:
-            call.abandon()
-            raise
-        finally:
-            running.reset(token)
-        call.report_on(reply)
-        return reply
+        if records.WATCH not in message.content:
+            return call_next(message, context)
+        return _handle(self._settings, self._watcher, message, context, call_next, is_reported=False)
+
+
+def _handle(
+    settings: Settings,
+    watcher: Watcher | None,
+    message: Message,
+    context: Context,
+    call_next: CallNext,
+    *,
+    is_reported: bool,
+) -> Message:
+    """Handle a message as the app would, and put on the reply what is known of that."""
+    turn = _turn(watcher, message, context)
+    if turn is not None and watcher is not None and message.metadata.message_type == records.QUERY:
+        return turn.query(message, context)
+    call = Call(settings, message, context, turn, is_reported=is_reported)
+    token = running.set(call)
+    try:
+        reply = call_next(message, context)
+    except BaseException:
+        call.abandon()
+        raise
+    finally:
+        running.reset(token)
+    call.report_on(reply)
+    return reply
+
+
+def _turn(watcher: Watcher | None, message: Message, context: Context) -> Turn | None:
+    """Take off a message what is asked with it; None where what is there is none of ours."""
+    try:
+        return Turn(watcher, message, context)
+    except Exception as error:
+        _logger.warning("heflwr goes on without watching: %s: %s", type(error).__name__, error)
+        return None
+
+
+def _join(outer: Call, watcher: Watcher | None) -> None:
+    """Have the call that is under way serve a mod further inside, too."""
+    if outer.turn is not None and outer.turn.watcher is None:
+        outer.turn.watcher = watcher
+
+
+def _watcher(watch: Iterable[Measure], warm_up: int | None) -> Watcher | None:
+    if isinstance(watch, (list, tuple)) and not watch:
+        if warm_up is not None:
+            raise ValueError("warm_up only means something together with watch=[...]")
+        return None
+    from heflwr.flower.watch.client import WARM_UP, Watcher  # only who watches loads what it takes
+
+    return Watcher(watch, warm_up=WARM_UP if warm_up is None else warm_up)
 
 
 class MonitoredClient(ClientApp):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from heflwr.exposition.text import Family, Labels
 from heflwr.flower.cost import COLUMNS
@@ -16,6 +16,10 @@ from heflwr.flower.history.learning import KINDS, SERVER, WEIGHTS, weight_of, we
 from heflwr.flower.history.ledger import History, Overhead
 from heflwr.flower.history.summary import straggler_ratio
 from heflwr.monitor.metrics import Kind
+
+if TYPE_CHECKING:
+    from heflwr.flower.watch.fleet import Fleet, Settled
+    from heflwr.live.families import FleetFamilies
 
 NODES_MOST = 5000
 """Nodes with series of their own, some twenty each: a scrape of so many takes a second of CPU and has 5 MB."""
@@ -59,6 +63,20 @@ class Families:
         self._values: dict[str, dict[Labels, float]] = {exported.name: {} for _, exported in _EXPORTED}
         self._latest: dict[str, list[Entry]] = {kind: [] for kind in KINDS}  # of the latest round with that kind
         self._overhead = 0.0
+        self._watched: tuple[FleetFamilies, list[Settled]] | None = None
+
+    def watch(self, fleet: Fleet) -> None:
+        """Show what is known of the fleet, too."""
+        from heflwr.live.families import FleetFamilies  # only who watches loads what it takes
+
+        families = FleetFamilies()
+
+        def take(settled: list[Settled]) -> None:
+            with self._lock:
+                self._heard += 1
+                self._watched = families, settled
+
+        fleet.listen(take)
 
     def sent(self, round: int) -> None:
         """Messages of a round went out."""
@@ -96,6 +114,7 @@ class Families:
             number = self._round
             self._overhead = max(self._overhead, self._history.overhead.overhead_cpu_seconds)
             overhead = self._overhead
+            watched = self._watched
         yield Family("heflwr_flower_round", "gauge", "The round that messages were sent for last.", [((), number)])
         yield Family("heflwr_flower_nodes", "gauge", "Nodes that were sent a message so far.", [((), nodes)])
         yield Family(
@@ -130,6 +149,12 @@ class Families:
         for column, exported in _EXPORTED:
             kind = "counter" if column.kind is Kind.DELTA else "gauge"
             yield Family(exported.name, kind, exported.help or column.help, values[exported.name])
+        if watched is not None:
+            from heflwr.flower.watch.standings import standings
+
+            with self._lock:
+                shown = list(watched[0].collect(standings(watched[1])))
+            yield from shown
 
     def _kind(self, kind: str) -> str:
         kind = _text(kind)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from heflwr.exposition.endpoint import Answer, Request
     from heflwr.exposition.text import Format
     from heflwr.flower.server.families import Families, State
+    from heflwr.flower.watch.fleet import Fleet
 
 PORT = 9464
 """Where OpenTelemetry's exporters are scraped, too; 8003 is what a monitor in the same process would listen on."""
@@ -72,6 +73,10 @@ class Gauges:
         self.close()
         self._families = Families(history)
         self._server.open(_Page(self._families).answer)
+
+    def watch(self, fleet: Fleet) -> None:
+        """Serve what is known of the fleet, too."""
+        self._families.watch(fleet)
 
     def sent(self, kind: str, round: int, nodes: int) -> None:
         self._families.sent(round)

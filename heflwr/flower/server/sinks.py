@@ -13,7 +13,10 @@ from heflwr.monitor.sinks.prometheus import PrometheusSink
 
 
 class HistorySink(Protocol):
-    """Shows or keeps what the server learns. What it raises is counted in `history.faults`, and the run goes on."""
+    """Shows or keeps what the server learns. What it raises is counted in `history.faults`, and the run goes on.
+
+    One that has a method `watch(fleet)` is given the `Fleet`, where functions are watched, after `open`.
+    """
 
     def open(self, history: History) -> None:
         """Take handles; the run begins. What it raises here ends up with the user, before anything was sent."""

@@ -304,7 +304,7 @@ class PullCoordinator:
             live=live,
             stale=late,
             lost=len(self._lost),
-            is_quiescent=bool(live) and not unknown and bound * times <= self._error_bound,
+            is_quiescent=bool(live) and not unknown and bound * times <= self._error_bound * (1 + ROUNDING),
         )
 
     def _range(self, centre: Floats, spread: Spread) -> tuple[float, float]:
