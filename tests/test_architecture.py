@@ -117,8 +117,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.flower.entry",
         "heflwr.flower.history",
         "heflwr.flower.records",
-        "heflwr.live.posting",
-        "heflwr.live.standing",
+        "heflwr.live",
         "heflwr.monitor.arguments",
     },
     "heflwr.flower.client": {
@@ -138,7 +137,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.automon.fleet",
         "heflwr.exposition",
         "heflwr.flower.watch",
-        "heflwr.live.families",
+        "heflwr.live",
         "heflwr.flower.cost",
         "heflwr.flower.entry",
         "heflwr.flower.history",
