@@ -47,3 +47,15 @@ def test_cheapest_first_costs_less_than_random(tmp_path: Path) -> None:
     assert min(calls["cheapest first"]) >= 1
     assert sum(cheap) > sum(dear)
     assert (tmp_path / "strategies.png").stat().st_size > 10_000
+
+
+def test_a_watched_fleet_is_known_within_its_bounds(tmp_path: Path) -> None:
+    """Ten clients, four functions: the truth that was logged aside is never outside; what was sent is less than all."""
+    printed = run("fleet_watch", tmp_path, 7)
+    worst = re.findall(r"^\S.*  (?:exact|guaranteed) +(\d+\.\d\d)$", printed, re.MULTILINE)
+    assert 4 == len(worst)
+    assert all(float(ratio) <= 1.0 for ratio in worst)
+    reports, everyone = map(int, re.findall(r"^reports +(\d+) of (\d+) ", printed, re.MULTILINE)[0])
+    assert 40 <= reports < everyone == 4 * 10 * 6  # the first call of each client is left out
+    assert "fault" not in printed
+    assert (tmp_path / "watch.png").stat().st_size > 10_000
