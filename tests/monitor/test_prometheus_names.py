@@ -149,7 +149,7 @@ def test_the_documentation_lists_every_metric_and_no_other(everything: str) -> N
 def test_the_documented_scrape_configurations_are_valid(tmp_path: Path) -> None:
     """`promtool check config` takes each of them."""
     configurations = re.findall(r"```yaml\n(.*?)```", DOCS, re.S)
-    assert len(configurations) == 2
+    assert len(configurations) == 3
     for name in ("ca.pem", "scrape_password"):
         (tmp_path / name).touch()
     for configuration in configurations:
