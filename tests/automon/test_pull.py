@@ -155,17 +155,15 @@ EVENTS = st.sampled_from(
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_no_course_of_events_makes_an_answer_wrong(name: str, data: st.DataObject) -> None:
-    """Replies lost, late and doubled, calls that fail, nodes that leave, forget or go back, restarts: it holds."""
+    """Replies lost, late and doubled, calls that fail, nodes that leave or forget, restarts: it holds."""
     fleet_ = Fleet(MEASURES[name], data.draw(st.integers(1, 5), "nodes"), data.draw(st.integers(0, 999), "seed"))
     nodes = st.integers(0, len(fleet_.memories) - 1)
-    saved: dict[int, Memory] = {}
     number = 0
     for _ in range(data.draw(st.integers(1, 45), "events")):
         event, node = data.draw(EVENTS, "event"), data.draw(nodes, "node")
         coordinator, random = fleet_.coordinator, fleet_.random
         cpu = float(np.clip(fleet_.load[node] + random.normal(0, 3), 0.5, 100))
         if event in ("call", "lose", "late", "twice"):
-            saved.setdefault(node, fleet_.memories[node])
             reply = fleet_.call(node, coordinator.ask(node), cpu)
             if event == "lose":
                 coordinator.unanswered(node)
@@ -189,8 +187,6 @@ def test_no_course_of_events_makes_an_answer_wrong(name: str, data: st.DataObjec
             coordinator.lost(node)
         elif event == "forget":
             fleet_.memories[node] = fleet_.forgetful()
-        elif event == "roll back" and node in saved:
-            fleet_.memories[node] = replace(saved[node], calls=fleet_.memories[node].calls)
         elif event == "jump":
             fleet_.load[node] = random.uniform(5, 95)
         elif event == "restart":

@@ -168,6 +168,25 @@ def test_weights_survive_a_restart() -> None:
     assert fleet.parts().sum() <= 6 * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_heavy_node_that_comes_back_alone_holds_no_more_than_the_whole(is_first: bool) -> None:
+    """The light ones are given up after a restart, before or after the heavy one was heard."""
+    fleet = Wired(restless(400, 6, 20), 0.1)
+    assert fleet.parts()[0] > 1.5
+    fleet.coordinator = Coordinator.from_state(fleet.coordinator.state, PRODUCT, 0.1)
+    requests = {envelope.to: envelope for envelope in fleet.coordinator.restart()}
+    if is_first:
+        fleet.carry([requests[0]])
+    for gone in range(1, 6):
+        fleet.lose(gone)
+    if not is_first:
+        fleet.carry([requests[0]])
+    assert 1 == fleet.coordinator.answer.live
+    assert fleet.coordinator.answer.is_quiescent
+    assert fleet.parts().sum() <= 1 + 1e-9
+    assert fleet.coordinator.state["weights"][0] <= 1 + 1e-9
+
+
 def test_a_fleet_of_arrays_answers_a_request_as_a_node_does() -> None:
     """Before its first vector nothing, without a zone its vector, with one a report; learnt ways are kept."""
     coordinator = OnewayCoordinator(PRODUCT, 1, 0.1, choose_certifier(PRODUCT, 0.1))

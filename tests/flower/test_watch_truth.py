@@ -222,6 +222,27 @@ def test_a_query_does_not_tell_what_is_older_than_the_last_report() -> None:
         assert [expected] == [type(one) for one in read[0]]
 
 
+def test_a_reply_that_comes_after_a_later_ask_is_not_the_latest() -> None:
+    """The node has measured something else since, and the reply that told it is lost."""
+
+    def sampler(node: int, number: int) -> dict[str, float]:
+        return {"cpu_usage": {2: 10.0, 6: 90.0}.get(number, 50.0) if node == 100 else 50.0}
+
+    watched = WatchedFleet([fleet.mean("cpu_usage", bound=1.0)], sampler, 2, lease=3)
+    watched.round(1, [100, 101])
+    late = list(watched.grid.push_messages(watched.messages([100], 2)))
+    for number in range(2, 6):  # by then the reply of round 2 is given up
+        watched.round(number, [101])
+    watched.local.spoil = lambda reply: None if reply.metadata.src_node_id == 100 else reply
+    list(watched.grid.push_messages(watched.messages([100], 6)))
+    for number in range(6, 10):  # and by then that of round 6, which never comes
+        watched.round(number, [101])
+    assert 1 == len(list(watched.grid.pull_messages(late)))
+    watched.round(10, [101])
+    assert 2 == watched.fleet["mean cpu_usage"].live
+    assert [] == watched.errors()
+
+
 def test_messages_pushed_and_pulled_by_hand() -> None:
     """Answers are settled when the last reply of a round is there, not before."""
     watched = WatchedFleet([fleet.mean("cpu_usage", bound=1.0)], resources(3), 4)

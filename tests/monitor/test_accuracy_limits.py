@@ -143,5 +143,5 @@ def test_a_throttled_burn_is_100_percent_of_its_limit(runner: str, group: list[s
     assert (limits["cpu_cores"], limits["memory_bytes"]) == (0.5, 512 * MIB)
     usage = monitor.summary()["avg_cpu_usage"]
     assert usage == pytest.approx(100 * truth["cpu"] / wall / 0.5, abs=4.0)  # 2 points of a core
-    assert usage > 85
+    assert usage > 60  # of the whole machine it would be a quarter
     assert monitor.summary()["avg_memory_usage"] == pytest.approx(100 * held / (512 * MIB), rel=0.02)

@@ -70,7 +70,7 @@ def smooth_max(
 
     form = Increasing(
         link=lambda x: ceiling + temperature * math.log(x) if x > 0 else math.nan,
-        inverse=lambda y: math.exp((y - ceiling) / temperature),
+        inverse=lambda y: _exp((y - ceiling) / temperature),
         slope=lambda x: temperature / x,
         bend=lambda x: -temperature / (x * x),
     )
@@ -124,3 +124,11 @@ cpu_fairness = jain_fairness("cpu_usage")
 
 cpu_smooth_max = smooth_max("cpu_usage", "percent", temperature=5.0)
 """Nearly the largest CPU usage, percent; among 100 nodes at most 23 below it, and with one such node only."""
+
+
+def _exp(exponent: float) -> float:
+    """The exponential; infinite where that is more than a float64 holds."""
+    try:
+        return math.exp(exponent)
+    except OverflowError:
+        return math.inf

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,6 +81,7 @@ class Bridge:
         self._lock = fleet.lock
         self._settling = threading.Lock()
         self._open: dict[int, Asked] = {}  # by node: those that are not over, pushed or about to be
+        self._newest: dict[int, Asked] = {}  # by node, over or not
         self._on_the_way: dict[str, Asked] = {}
         self._given_up: OrderedDict[str, Asked] = OrderedDict()
         self._due: int | None = None  # the round that is to be settled when nothing is on its way
@@ -104,7 +106,7 @@ class Bridge:
                     asked = Asked(metadata, metadata.dst_node_id, asks, rounds.get(id(metadata), 0), expires)
                     batch.append(asked)
                     with self._lock:
-                        self._open[asked.node] = asked
+                        self._open[asked.node] = self._newest[asked.node] = asked
             except Exception as error:
                 self._fault(f"asking: {type(error).__name__}: {error}")
             pushed.append(message)
@@ -122,6 +124,10 @@ class Bridge:
         with self._lock:
             asked = self._on_the_way.pop(key, None) or self._given_up.pop(key, None)
             if asked is None:  # no ask of ours was on that message
+                return
+            if self._newest.get(asked.node) is not asked:  # since then it was asked again, and may have measured more
+                with suppress(MalformedReport):
+                    records.detach(reply, records.WATCH)
                 return
             self._end(asked)
             self._due = max(self._due or 0, asked.round)

@@ -89,7 +89,7 @@ class Books:
     def deal(self) -> None:
         """Gives the known the weights that their reports call for; if those say too little, half of them count on."""
         known = self.known
-        before = self.weights[known]
+        before = within(self.weights[known])  # after a restart the light ones may have gone before any was known
         self.weights[known] = dealt(before, self.reports[known])
         if np.array_equal(before, self.weights[known]):
             self.reports //= 2

@@ -14,31 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heflwr.automon.answer import Answer
-from heflwr.automon.errors import UnsupportedFunction
-from heflwr.automon.messages import (
-    Constraint,
-    Envelope,
-    Message,
-    Report,
-    Request,
-    Vector,
-    Violation,
-    after_restart,
-    generation,
-    version,
-)
+from heflwr.automon.messages import Envelope, Message, Report, Request, Vector, Violation
 from heflwr.automon.protocols.door import Door
 from heflwr.automon.protocols.oneway.books import Books
-from heflwr.automon.protocols.oneway.thrift import Thrift
-from heflwr.automon.protocols.oneway.weights import NEAR
+from heflwr.automon.protocols.oneway.upkeep import Upkeep
 from heflwr.automon.zones.drift import PointZone
-from heflwr.automon.zones.slab import SlabZone
 
 if TYPE_CHECKING:
     from heflwr.automon.function import Function
     from heflwr.automon.protocols.oneway.certifier import Certifier
     from heflwr.automon.zones.drift import DriftZone
-    from heflwr.automon.zones.zone import Floats
 
 EVERY_CHANGE = "every change of a local vector is reported, because constraints would have cost more messages"
 
@@ -71,16 +56,10 @@ class OnewayCoordinator:
             raise ValueError(f"error_bound must be > 0, got {error_bound}")
         self._function = function
         self._error_bound = error_bound
-        self._certifier = certifier
         self._books = Books(nodes, int(function.dim))
+        self._upkeep = Upkeep(function, certifier, self._books)
         self._door = Door[Report | Violation | Vector](function, Report, Violation, Vector)
         self._pending: set[int] = set(range(nodes))
-        self._version = 0
-        self._zone: DriftZone | None = None
-        self._range = (np.nan, np.nan)
-        self._thrift = Thrift()
-        self.full_syncs = 0
-        self.lazy_syncs = 0
 
     # What is known
 
@@ -92,7 +71,17 @@ class OnewayCoordinator:
     @property
     def zone(self) -> DriftZone | None:
         """The present zone of drifts; None before the first."""
-        return self._zone
+        return self._upkeep.zone
+
+    @property
+    def full_syncs(self) -> int:
+        """How often all nodes got a new zone."""
+        return self._upkeep.full_syncs
+
+    @property
+    def lazy_syncs(self) -> int:
+        """How often only some nodes were written to."""
+        return self._upkeep.lazy_syncs
 
     @property
     def refused(self) -> int:
@@ -107,14 +96,14 @@ class OnewayCoordinator:
     @property
     def answer(self) -> Answer:
         """What is known now; its value is NaN before the first zone."""
-        lowest, highest = self._range
-        certifier = self._certifier
+        lowest, highest = self._upkeep.range
+        certifier = self._upkeep.certifier
         return Answer(
             value=(lowest + highest) / 2,
             bound=self._error_bound,
             guarantee=certifier.guarantee,
-            reason=EVERY_CHANGE if isinstance(self._zone, PointZone) else certifier.reason,
-            as_of=self._version,
+            reason=EVERY_CHANGE if isinstance(self._upkeep.zone, PointZone) else certifier.reason,
+            as_of=self._upkeep.version,
             live=int(self._books.is_live.sum()),
             stale=len(self._pending | set(np.flatnonzero(self._books.is_live & ~self._books.has_zone).tolist())),
             lost=int(self._books.is_lost.sum()),
@@ -132,7 +121,7 @@ class OnewayCoordinator:
         hopeless = sorted(self._pending & self._door.unfit.keys())
         for node in hopeless:
             self._dismiss(node)
-        return self._progress() if is_news or hopeless else []
+        return self._upkeep.progress(is_waiting=bool(self._pending)) if is_news or hopeless else []
 
     def join(self, node: int) -> list[Envelope]:
         """A new or returning node takes part from now on; it is asked for its vector. Does nothing for a live one."""
@@ -150,7 +139,7 @@ class OnewayCoordinator:
         if not self._books.holds(node):
             return []
         self._dismiss(node)
-        return self._progress()
+        return self._upkeep.progress(is_waiting=bool(self._pending))
 
     def _dismiss(self, node: int) -> None:
         self._books.dismiss(node)
@@ -162,9 +151,7 @@ class OnewayCoordinator:
 
     def restart(self) -> list[Envelope]:
         """Begins anew after a return from an old state: later versions than any before, and all are asked."""
-        self._version = after_restart(self._version)
-        self._zone = None
-        self._books.forget()
+        self._upkeep.restart()
         self._pending = set(np.flatnonzero(self._books.is_live).tolist())
         return self.resend()
 
@@ -177,14 +164,14 @@ class OnewayCoordinator:
             return []
         self._books.sequences[node] = sequence
         self._books.has_zone[node] = False
-        return self._restore(np.array([node]))
+        return self._upkeep.restore(np.array([node]))
 
     @property
     def state(self) -> dict[str, Any]:
         """What has to survive a restart, as arrays; see `from_state`."""
         arrays = self._books.state
-        arrays["version"] = np.array(self._version, dtype=np.int64)
-        arrays["range"] = np.array(self._range)
+        arrays["version"] = np.array(self._upkeep.version, dtype=np.int64)
+        arrays["range"] = np.array(self._upkeep.range)
         arrays["counts"] = np.array([self.full_syncs, self.lazy_syncs, self.refused])
         return arrays
 
@@ -205,10 +192,11 @@ class OnewayCoordinator:
         """
         books = Books.from_state(state, int(function.dim))
         coordinator = cls(function, len(books.is_live), error_bound, certifier)
-        coordinator._books = books
-        coordinator._version = int(state["version"])
-        coordinator._range = float(state["range"][0]), float(state["range"][1])
-        coordinator.full_syncs, coordinator.lazy_syncs, coordinator._door.refused = map(int, state["counts"])
+        upkeep = Upkeep(function, certifier, books)
+        upkeep.version = int(state["version"])
+        upkeep.range = float(state["range"][0]), float(state["range"][1])
+        upkeep.full_syncs, upkeep.lazy_syncs, coordinator._door.refused = map(int, state["counts"])
+        coordinator._books, coordinator._upkeep = books, upkeep
         coordinator._pending = set(np.flatnonzero(books.is_live).tolist())
         return coordinator
 
@@ -224,10 +212,7 @@ class OnewayCoordinator:
                 if not self._books.is_news(message):
                     return False
                 self._books.is_confirmed[node] = True
-                way = (message.vector - self._books.anchors[node]) / self._books.weights[node]
-                self._thrift.reported(message, way)
-                if self._zone is not None and self._zone.violation(way / NEAR) is None:
-                    self._books.reports[node] += 1
+                self._upkeep.reported(message)
             self._books.sequences[node] = message.sequence
         else:
             if isinstance(message, Vector) and self._books.is_known[node] and node not in self._pending:
@@ -238,126 +223,6 @@ class OnewayCoordinator:
         self._books.is_known[node] = True
         self._pending.discard(node)
         return True
-
-    # Certifying
-
-    def _progress(self) -> list[Envelope]:
-        """Certifies the answer around the present centre, with a new zone where the present one will not do."""
-        if not self._books.is_known.any():
-            self._range = np.nan, np.nan
-            return []
-        if self._zone is None and self._pending:
-            return []
-        centre, nodes = self._centre(), int(self._books.is_live.sum())
-        if self._zone is None:
-            return self._renew(centre, nodes)
-        if isinstance(self._zone, PointZone):
-            if self._thrift.is_rested(nodes):
-                self._certifier.learn(self._thrift.recent, 0, nodes)
-                better = self._zone_around(centre)
-                if better is not None and self._thrift.is_promising(better):
-                    return self._renew(centre, nodes)
-                self._thrift.rest()
-            value = float(self._function.value(centre))
-            found: tuple[float, float] | None = (value, value)
-        else:
-            found = self._certifier.range(centre)
-        if found is None:
-            return self._renew(centre, nodes)
-        self._range = found
-        if self._thrift.is_due(nodes) and not isinstance(self._zone, PointZone):
-            self._certifier.longest = self._thrift.longest
-            better = self._zone_around(centre)
-            if better is not None:
-                self._thrift.weigh(self._zone, better)
-                if self._thrift.would_save(nodes):
-                    return self._renew(centre, nodes)
-            if self._books.is_worth_dealing(nodes) and self._thrift.has_credit(nodes):
-                return self._deal()
-        return self._restore(np.flatnonzero(self._books.is_known & ~self._books.has_zone))
-
-    def _deal(self) -> list[Envelope]:
-        """Gives all nodes other weights of the present zone."""
-        self._books.deal()
-        self._thrift.paid(len(self._books.known))
-        return self._tell_all()
-
-    def _renew(self, centre: Floats, nodes: int) -> list[Envelope]:
-        """Gives all nodes a new zone around the centre, or asks for every change where zones cost more than that."""
-        if self._zone is None:
-            spread = np.square(self._books.anchors[self._books.is_known] - centre).sum(axis=1)
-            self._thrift.longest = float(np.sqrt(spread.max()))
-        elif not isinstance(self._zone, PointZone):
-            self._certifier.learn(self._thrift.recent, self._thrift.reports, nodes)
-        self._certifier.longest = self._thrift.longest
-        self._thrift.close(nodes)
-        found = None
-        zone = None if self._thrift.is_too_dear(nodes) else self._zone_around(centre)
-        if zone is not None:
-            self._certifier.adopt(zone, centre)
-            self._zone, found = zone, self._certifier.range(centre)
-        if found is None:
-            value = float(self._function.value(centre))
-            self._zone, found = PointZone(), (value, value)
-        self._range = found
-        is_point = isinstance(self._zone, PointZone)
-        if is_point:
-            self._books.level()
-        else:
-            self._books.deal()
-        self._thrift.renewed(len(self._books.known), is_point)
-        return self._tell_all()
-
-    def _tell_all(self) -> list[Envelope]:
-        """Gives every known node its part of the zone, with the anchor where it may hold another one."""
-        self._version = version(generation(self._version) + 1)
-        self.full_syncs += 1
-        known = self._books.known
-        is_sure = self._books.has_zone[known] & self._books.is_confirmed[known]
-        holders, others = known[is_sure], known[~is_sure]
-        return self._constraints(holders, with_anchor=False) + self._constraints(others, with_anchor=True)
-
-    def _centre(self) -> Floats:
-        """The mean anchor; its rounding must not put it outside the domain."""
-        centre = self._books.centre()
-        return centre if self._function.domain is None else self._function.domain.clip(centre)
-
-    def _zone_around(self, centre: Floats) -> DriftZone | None:
-        """A zone around the centre; None where f has no derivatives to make one of."""
-        try:
-            return self._certifier.zone(centre)
-        except UnsupportedFunction:
-            return None
-
-    def _restore(self, nodes: Any) -> list[Envelope]:
-        """Gives nodes the present zone with the anchor known here, under a version of its own."""
-        if not len(nodes):
-            return []
-        if self._version + 1 >= version(generation(self._version) + 1):
-            return self._renew(self._centre(), int(self._books.is_live.sum()))
-        self._version += 1
-        self.lazy_syncs += 1
-        return self._constraints(nodes, with_anchor=True)
-
-    def _constraints(self, nodes: Any, *, with_anchor: bool) -> list[Envelope]:
-        zone = self._zone
-        assert zone is not None
-        light = zone.without_factor() if isinstance(zone, SlabZone) else zone
-        scaled: dict[tuple[float, bool], DriftZone] = {}
-        out = []
-        for node in nodes.tolist():
-            slack = self._books.anchors[node].copy() if with_anchor else None
-            is_light, weight = bool(self._books.has_hessian[node]) and not with_anchor, float(self._books.weights[node])
-            if (weight, is_light) not in scaled:
-                scaled[weight, is_light] = (light if is_light else zone).scaled(weight)
-            out.append(Envelope(node, Constraint(self._version, scaled[weight, is_light], slack)))
-        self._books.versions[nodes] = self._version
-        self._books.has_zone[nodes] = True
-        self._books.has_hessian[nodes] = isinstance(zone, SlabZone)
-        if with_anchor:
-            self._books.since[nodes] = self._version
-            self._books.is_confirmed[nodes] = False
-        return out
 
     def _request(self, node: int) -> Envelope:
         return Envelope(node, Request(int(self._books.versions[node])))

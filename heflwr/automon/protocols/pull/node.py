@@ -22,7 +22,11 @@ ROOM = 0.7
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """All that a node remembers of one watched function; a value that fits anywhere."""
+    """All that a node remembers of one watched function; a value that fits anywhere.
+
+    Numbers of calls and reports tell what came later, so that a memory must not be gone back to: who cannot rule that
+    out puts a clock in their place.
+    """
 
     session: int
     """Random, > 0: tells this memory from one that was lost."""

@@ -173,6 +173,8 @@ class Searched(Smooth):
         inner = self._box(centre, reach)
         if self._last is None or not _is_inside(inner, self._last[0], reach):
             box = self._box(centre, ROOM * reach)
+            if not box.is_bounded:
+                return inf, inf
             found = extremes(self._function, box, seed=self._seed)
             self._last = box, max(float(found.highest), 0.0), max(-float(found.lowest), 0.0)
         _, rising, falling = self._last
