@@ -73,9 +73,9 @@ def _serve(words: list[str]) -> int:
         )
         try:
             server = Server(app, host=settings["host"], port=settings["port"], tls=tls, streams=settings["listeners"])
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: no such host, says waitress
             where = f"{settings['host']}:{settings['port']}"
-            print(f"error: cannot listen on {where}: {error}; choose another --port", file=sys.stderr)
+            print(f"error: cannot listen on {where}: {error}; choose another --port or --host", file=sys.stderr)
             return 1
         for host, port in server.listening:
             shown = f"[{host}]" if ":" in host else host

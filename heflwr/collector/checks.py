@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +27,12 @@ ENTRIES_MAX = 256
 
 TIME_RANGE = (0.0, 7_258_118_400.0)
 """Unix seconds, 1970 to 2200: a board without a battery-backed clock does start in 1970, and its samples count."""
+
+VALUE_MAX = 1e150
+"""Greatest number: sums, rates and totals of such numbers are finite, however many there are."""
+
+INTERVAL_RANGE = (1e-6, 1e9)
+"""Seconds between samples."""
 
 SEQUENCE_MAX = 2**53
 """JSON numbers are exact up to here."""
@@ -79,16 +84,25 @@ def text(name: str, value: Any, longest: int = TEXT_LENGTH) -> str:
 
 
 def number(name: str, value: Any) -> float:
-    """Return a finite number."""
+    """Return a number that can be added up."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Refusal(400, "number", f"{name} must be a number or null, got {kind(value)}")
-    try:
-        is_finite = math.isfinite(value)
-    except OverflowError:  # an integer that no float can hold
-        is_finite = False
-    if not is_finite:
-        raise Refusal(400, "number", f"{name} is too large for a number of 64 bits")
+    if not -VALUE_MAX <= value <= VALUE_MAX:
+        raise Refusal(400, "number", f"{name} is too large: numbers are from -{VALUE_MAX:g} to {VALUE_MAX:g}")
     return value
+
+
+def real(name: str, value: Any) -> float:
+    """Return a number that a database's column of 64 bits keeps."""
+    return float(number(name, value))
+
+
+def interval(name: str, value: Any) -> float:
+    """Return the seconds between samples."""
+    found = number(name, value)
+    if not INTERVAL_RANGE[0] <= found <= INTERVAL_RANGE[1]:
+        raise Refusal(400, "number", f"{name} must be from {INTERVAL_RANGE[0]:g} to {INTERVAL_RANGE[1]:g} seconds")
+    return found
 
 
 def sequence(name: str, value: Any) -> int:

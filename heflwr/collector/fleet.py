@@ -5,9 +5,10 @@ A line's points are remembered once they are complete; a run whose older samples
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -32,8 +33,11 @@ REMEMBERED = 20_000
 
 _Point = tuple[float | None, ...]
 
-_Piece = tuple[int, Sequence[float], Sequence[float]]
-"""Columns, counts and sums of a part of a step."""
+_DRAWN = ("cpu_usage", "memory_usage", *NETWORK, POWER_MILLIWATTS)
+"""The metrics that the lines are made of."""
+
+_Piece = tuple[float, ...]
+"""Counts, then sums, of these metrics in a part of a step."""
 
 
 @dataclass(slots=True)
@@ -68,15 +72,13 @@ class Fleet:
         """Return the answer; `span` has steps of a minute or more."""
         with self._lock, self._store.reading() as reader:
             runs = reading.newest_runs(reader, identifiers, limit + 1)
-            columns = Columns(reader)
+            drawn = _Drawn(Columns(reader))
             level = span.level or LEVELS[0]
             tail = self._tails.setdefault(level, rolling.Tail(level)).buckets(reader)
             fresh: dict[int, list[tuple[int, dict[int, Rollup]]]] = {}
             for (run_id, columns_id), buckets in tail.items():
                 fresh.setdefault(run_id, []).append((columns_id, buckets))
-            found = [
-                self._client(reader, run, span, level, fresh.get(run.id, []), columns, now) for run in runs[:limit]
-            ]
+            found = [self._client(reader, run, span, level, fresh.get(run.id, []), drawn, now) for run in runs[:limit]]
         clients = [client for client, _ in found]
         counts = {"live": 0, "stale": 0, "lost": 0}
         for client in clients:
@@ -98,14 +100,15 @@ class Fleet:
         span: Span,
         level: int,
         fresh: list[tuple[int, dict[int, Rollup]]],
-        columns: Columns,
+        drawn: _Drawn,
         now: float,
     ) -> tuple[dict[str, Any], float]:
         """Return a client's entry, and its bytes in the span."""
-        points = self._points(reader, run, span, level, fresh, columns)
+        points = self._points(reader, run, span, level, fresh, drawn)
         first = int(span.start // span.step)
         rows = [points.get(at, _NOTHING) for at in range(first, first + span.count)]
         *lines, transferred = zip(*rows, strict=True)
+        blank = (None,) * span.count
         return {
             "identifier": run.identifier,
             "run": run.run,
@@ -116,11 +119,9 @@ class Fleet:
             "samples": run.samples,
             "interval": _rounded(run.interval),
             "health": self.health(run, now),
-            "latest": self._newest(reader, run, fresh, columns),
-            "spark": {
-                name: line for name, line in zip(SPARKS, lines, strict=True) if any(value is not None for value in line)
-            },
-        }, sum(count or 0 for count in transferred)
+            "latest": self._newest(reader, run, fresh, drawn.columns),
+            "spark": {name: line for name, line in zip(SPARKS, lines, strict=True) if line != blank},
+        }, sum(filter(None, transferred))
 
     def _points(
         self,
@@ -129,7 +130,7 @@ class Fleet:
         span: Span,
         level: int,
         fresh: list[tuple[int, dict[int, Rollup]]],
-        columns: Columns,
+        drawn: _Drawn,
     ) -> dict[int, _Point]:
         first, step = int(span.start // span.step), int(span.step)
         key = (run.id, span.step)
@@ -141,28 +142,25 @@ class Fleet:
             while len(self._lines) > REMEMBERED:
                 self._lines.popitem(last=False)
         self._lines.move_to_end(key)
-        pieces: dict[int, list[_Piece]] = {}
-        newest = -1
+        pieces: dict[int, _Piece] = {}
         if run.last >= line.upto * span.step:  # else all is remembered
             for bucket, columns_id, data in reader.execute(
                 "SELECT bucket, columns_id, data FROM rollups"
                 " WHERE run_id = ? AND level = ? AND bucket BETWEEN ? AND ?",
                 (run.id, level, line.upto * ratio, (first + span.count) * ratio - 1),
             ):
-                newest = max(newest, bucket)
-                pieces.setdefault(bucket // ratio, []).append((columns_id, *rollups.counts_and_sums(data)))
+                _add(pieces, bucket // ratio, drawn[columns_id](data))
+        complete = max(pieces, default=-1)  # what is before the newest bucket does not change, but for what comes late
         for columns_id, buckets in fresh:
             for bucket, rollup in buckets.items():
                 if bucket // ratio >= line.upto:
-                    pieces.setdefault(bucket // ratio, []).append((columns_id, rollup.counts, rollup.sums))
-        found = {at: _point(some, columns, run.interval) for at, some in pieces.items()}
-        complete = newest // ratio  # the buckets before the newest one do not change, but for what comes late
+                    _add(pieces, bucket // ratio, drawn.loose(columns_id, rollup))
+        interval = run.interval
+        found = {at: _point(piece, interval) for at, piece in pieces.items()}
         for at in [at for at in line.points if at < first]:
             del line.points[at]
         line.first = first
-        for at, point in found.items():
-            if at < complete:
-                line.points[at] = point
+        line.points.update((at, point) for at, point in found.items() if at < complete)
         line.upto = max(line.upto, complete)
         return {**line.points, **found}
 
@@ -198,32 +196,48 @@ class Fleet:
 _NOTHING: _Point = (None,) * (len(SPARKS) + 1)
 
 
-def _point(pieces: list[_Piece], columns: Columns, interval: float) -> _Point:
+class _Drawn(dict[int, Callable[[bytes], _Piece]]):
+    """What reads the metrics that are drawn out of packed rollups, by columns; made when it is asked for."""
+
+    def __init__(self, columns: Columns) -> None:
+        super().__init__()
+        self.columns = columns
+
+    def __missing__(self, columns_id: int) -> Callable[[bytes], _Piece]:
+        found = self[columns_id] = rollups.means_of(len(self.columns[columns_id]), self._places(columns_id))
+        return found
+
+    def loose(self, columns_id: int, rollup: Rollup) -> _Piece:
+        """Return the same of a rollup that is not packed."""
+        places = self._places(columns_id)
+        numbers = (rollup.counts, rollup.sums)
+        return tuple(0.0 if place is None else of[place] for of in numbers for place in places)
+
+    def _places(self, columns_id: int) -> list[int | None]:
+        names = self.columns[columns_id]
+        return [names.index(name) if name in names else None for name in _DRAWN]
+
+
+def _add(pieces: dict[int, _Piece], at: int, piece: _Piece) -> None:
+    pieces[at] = tuple(map(operator.add, pieces[at], piece)) if at in pieces else piece
+
+
+def _point(piece: _Piece, interval: float) -> _Point:
     """Return what the fleet's table draws of one step, and the bytes of both ways."""
-    sums: dict[str, float] = {}
-    counts: dict[str, float] = {}
-    for columns_id, piece_counts, piece_sums in pieces:
-        for place, metric in columns.places(columns_id, _DRAWN):
-            if piece_counts[place]:
-                sums[metric] = sums.get(metric, 0.0) + piece_sums[place]
-                counts[metric] = counts.get(metric, 0.0) + piece_counts[place]
-
-    def mean(metric: str, scale: float = 1.0) -> float | None:
-        return _rounded(sums[metric] / counts[metric] * scale) if metric in sums else None
-
-    ways = [metric for metric in NETWORK if metric in sums]
-    transferred = sum(sums[metric] for metric in ways)
-    rate = sum(sums[metric] / (counts[metric] * interval) for metric in ways) if interval > 0 else 0.0
-    power = mean(POWER_MILLIWATTS, 1e-3)
-    return mean("cpu_usage"), mean("memory_usage"), _rounded(rate) if ways else None, power, transferred
-
-
-_DRAWN = frozenset(("cpu_usage", "memory_usage", *NETWORK, POWER_MILLIWATTS))
+    cpus, memories, sends, receives, powers, cpu, memory, sent, received, power = piece
+    each = (sent / sends if sends else 0.0) + (received / receives if receives else 0.0)
+    return (
+        _rounded(cpu / cpus) if cpus else None,
+        _rounded(memory / memories) if memories else None,
+        (_rounded(each / interval) if interval > 0 else 0.0) if sends or receives else None,
+        _rounded(power / powers / 1000) if powers else None,
+        sent + received,
+    )
 
 
 def _rounded(value: float) -> float:
     """Four digits are more than a line shows."""
-    return plain(float(f"{value:.4g}")) or 0
+    return float(f"{value:.4g}")
 
 
 def _totals(clients: Sequence[dict[str, Any]], network_bytes: float) -> dict[str, float | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -20,8 +19,6 @@ UNPACKED_BYTES = 8 << 20
 """Largest body after gzip; unpacking stops there, however small the bomb was."""
 
 _READ_BYTES = 1 << 16
-
-_LARGEST = sys.float_info.max
 
 
 def read_body(stream: BinaryIO, encoding: str) -> bytes:
@@ -139,7 +136,7 @@ def _row(row: Any, at: int, width: int) -> Row:
         raise Refusal(400, "rows", f"rows[{at}] must be [sequence, time, one value a metric] ({width}), got {got}")
     for value in row:  # twenty thousand rows a second: names are made up only for what is wrong
         if type(value) is float or type(value) is int:
-            if -_LARGEST <= value <= _LARGEST:
+            if -checks.VALUE_MAX <= value <= checks.VALUE_MAX:
                 continue
         elif value is None:
             continue
@@ -187,7 +184,7 @@ _ABOUT: dict[str, Callable[[str, Any], Any]] = {
     "host": checks.text,
     "pid": checks.integer,
     "started": checks.moment,
-    "interval": checks.number,
+    "interval": checks.interval,
     "units": checks.mapping(checks.text),
     "versions": checks.mapping(checks.text),
     "sources": checks.mapping(checks.text),

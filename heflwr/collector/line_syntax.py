@@ -8,14 +8,13 @@ any other backslash is itself, and a quoted string may hold the end of a line.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from heflwr.collector.checks import METRICS_MAX, ROWS_MAX, TIME_RANGE
+from heflwr.collector.checks import METRICS_MAX, ROWS_MAX, TIME_RANGE, VALUE_MAX
 from heflwr.collector.records import Refusal
 
 PRECISIONS: Mapping[str, int] = MappingProxyType(
@@ -171,11 +170,13 @@ def _number(value: str) -> float | int:
     if _WHOLE.fullmatch(value):
         whole = int(value[:-1])
         return whole if -(2**63) <= whole < 2**63 else float(whole)
-    if _NUMBER.fullmatch(value) and math.isfinite(number := float(value)):
+    if _NUMBER.fullmatch(value) and abs(number := float(value)) <= VALUE_MAX:
         return number
     if value in _TRUTHS:
         return _TRUTHS[value]
-    raise ValueError(f'a value must be a finite number, a truth value or a "text", got {value[:40]!r}')
+    raise ValueError(
+        f'a value must be a finite number ({VALUE_MAX:g} at most), a truth value or a "text", got {value[:40]!r}'
+    )
 
 
 def _nanoseconds(time: str | None, unit: int) -> int | None:

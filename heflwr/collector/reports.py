@@ -80,5 +80,5 @@ _POINT: dict[str, Callable[[str, Any], Any]] = {
         name: checks.optional(checks.integer)
         for name in ("round", "live", "stale", "lost", "messages", "centralization")
     },
-    **{name: checks.optional(checks.number) for name in ("value", "bound", "truth")},
+    **{name: checks.optional(checks.real) for name in ("value", "bound", "truth")},
 }

@@ -1,15 +1,16 @@
 """The HTTP server: waitress, with a loop that does not look at idle connections and, on demand, TLS.
 
 Waitress, because it reads requests and writes answers in one thread that never blocks: a client that dawdles holds a
-connection, where servers with a thread a connection let it hold a thread. It is pure Python and runs everywhere. Two
+connection, where servers with a thread a connection let it hold a thread. It is pure Python and runs everywhere. Three
 things that it lacks are added here through its own hooks: it asks every open connection before each wait, which for a
-thousand clients that keep theirs costs half a core, and it has no TLS. A stream of events does hold a thread, so
-listeners are few.
+thousand clients that keep theirs costs half a core; it wakes its loop after every answer, also where there is nothing
+to do; and it has no TLS. A stream of events does hold a thread, so listeners are few.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import selectors
 import socket
@@ -82,10 +83,12 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._watched: dict[int, int] = {}
         self._active: set[Any] = set()
+        self.serving = threading.local()  # .channel: whose request this thread works on
         for item in list(self._map.values()):
             self._active.add(item)
             if hasattr(item, "channel_class"):
                 item.channel_class = self._channel
+                item.pull_trigger = functools.partial(self._wake, item.pull_trigger)
         self._tls = tls
         self._is_stopping = False
         found = getattr(self._server, "effective_listen", None)
@@ -106,7 +109,10 @@ class Server:
                         continue
                     self._active.add(item)
                     if events & selectors.EVENT_READ:
-                        read(item)
+                        if item.readable():
+                            read(item)
+                        else:  # it sends more, or has gone, before it has its answer
+                            self.left(key.fd)
                     if events & selectors.EVENT_WRITE and self._map.get(key.fd) is item:
                         write(item)
         except (SystemExit, KeyboardInterrupt):
@@ -121,17 +127,21 @@ class Server:
         self._server.task_dispatcher.shutdown()
         for item in list(self._map.values()):
             with contextlib.suppress(OSError):
-                item.close()
+                item.handle_close() if isinstance(item, HTTPChannel) else item.close()  # and the files of large answers
         self._selector.close()
 
     def _watch(self) -> None:
-        """Ask those that may have changed what they wait for; forget those that only wait for a request."""
+        """Ask those that may have changed what they wait for; forget those that wait for a request or an answer."""
         for item in list(self._active):
+            self._active.discard(item)  # first: a worker that changes it from now on says so
             fd = item._fileno
             if fd not in self._map or self._map[fd] is not item:
-                self._active.discard(item)
                 continue
             is_reading, is_writing = item.readable(), item.writable() and not item.accepting
+            if is_writing or not isinstance(item, HTTPChannel):
+                self._active.add(item)
+            elif not is_reading:  # a worker has it; it stays watched, since clients wait for the answer
+                is_reading = bool(self._watched.get(fd, 0) & selectors.EVENT_READ)
             events = (selectors.EVENT_READ if is_reading else 0) | (selectors.EVENT_WRITE if is_writing else 0)
             if events != self._watched.get(fd, 0):
                 if not events:
@@ -143,8 +153,14 @@ class Server:
                 self._watched[fd] = events
                 if not events:
                     del self._watched[fd]
-            if isinstance(item, HTTPChannel) and is_reading and not is_writing and not item.requests:
-                self._active.discard(item)
+
+    def _wake(self, pull: Callable[[], None]) -> None:
+        """Wake the loop, unless the connection that this thread serves has no business with it."""
+        channel = getattr(self.serving, "channel", None)
+        if channel is None or channel.writable() or channel.fd not in self._watched:
+            if channel is not None:
+                self._active.add(channel)
+            pull()
 
     def _channel(self, server: Any, connection: socket.socket, address: Any, adjustments: Any, map: Any) -> None:
         try:
@@ -184,6 +200,15 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def del_channel(self, map: Any = None) -> None:
         self._owner.left(self._fileno)
         super().del_channel(map)
+
+    @property
+    def fd(self) -> int | None:
+        """Its number, None once it is closed."""
+        return self._fileno  # type: ignore[no-any-return]
+
+    def service(self) -> None:
+        self._owner.serving.channel = self
+        super().service()
 
     def writable(self) -> bool:
         return bool(self._wants_to_write or super().writable())

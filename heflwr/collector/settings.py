@@ -122,7 +122,7 @@ def _value(setting: Setting, given: Any, source: str) -> Any:
             raise SettingError(f"{source} must not be empty; leave it out instead")
         return given
     try:
-        if isinstance(given, bool):
+        if isinstance(given, bool) or (setting.type is int and isinstance(given, float)):
             raise ValueError
         value = setting.type(given)
     except (TypeError, ValueError):

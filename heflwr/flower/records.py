@@ -1,4 +1,4 @@
-"""What rides on Flower's messages: a ConfigRecord of ours for each purpose, and how large a message's records are.
+"""What rides on Flower's messages: a ConfigRecord of ours for each purpose; how large a message is, and its round.
 
 Strategies aggregate ArrayRecords and MetricRecords and insist that all replies have the same keys there; a ConfigRecord
 with a name of its own they leave alone. Nothing here trusts what came over a network.
@@ -46,8 +46,24 @@ STARTED_RANGE = (1_577_836_800.0, 4_102_444_800.0)
 """Unix time, the years 2020 to 2100: a clock that says otherwise was never set."""
 
 
+ROUND_KEYS = ("server-round", "server_round", "round", "current_round")
+"""Where strategies and users put the round into a message's configuration; the first is Flower's own."""
+
+
 class MalformedReport(ValueError):
     """A record with our name that is not a report of ours; the text quotes nothing of any length."""
+
+
+def round_of(message: Message) -> int:
+    """Return the round that a message says it belongs to, 0 where it does not say."""
+    for record in message.content.values():
+        if isinstance(record, ConfigRecord):
+            for key in ROUND_KEYS:
+                value = record.get(key)
+                if type(value) is int and value > 0:
+                    return value
+    group = message.metadata.group_id
+    return int(group) if group.isdecimal() else 0
 
 
 def encode(report: Report) -> ConfigRecord:

@@ -104,6 +104,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("NaN", json.dumps(batch(rows=[[0, 1.0, float("nan"), 1]])).encode(), "NaN"),
     ("Infinity", json.dumps(batch(rows=[[0, 1.0, float("inf"), 1]])).encode(), "Infinity"),
     ("overflow", json.dumps(batch()).replace("12.5", "1e999").encode(), "too large"),
+    ("a sum's overflow", json.dumps(batch()).replace("12.5", "1.7e308").encode(), "from -1e+150 to 1e+150"),
+    ("no interval at all", batch(interval=5e-324), "interval must be from 1e-06 to 1e+09 seconds"),
     ("a wide integer", json.dumps(batch()).replace("12.5", "9" * 400).encode(), "too large"),
     ("no identifier", batch(identifier=...), "identifier must be a string"),
     ("empty identifier", batch(identifier=""), "not be empty"),
@@ -171,6 +173,15 @@ def test_no_body_whatsoever_is_answered_by_500(client: FlaskClient, body: bytes,
 def bomb(size: int) -> bytes:
     packer = zlib.compressobj(9, wbits=31)
     return b"".join(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)) + packer.flush()
+
+
+def test_a_functions_value_may_be_an_integer_of_any_width(client: FlaskClient) -> None:
+    """It is a number like another: no sender waits for a database that can never take it."""
+    body = {"identifier": "server", "run": "r", "functions": [{"name": "f", "sequence": 0, "time": 1, "value": 10**30}]}
+    answer = client.post("/api/v1/functions", json=body)
+    assert (answer.status_code, answer.json) == (200, {"accepted": 1, "duplicates": 0})
+    (function,) = client.get("/api/v1/functions").json["functions"]
+    assert function["latest"]["value"] == 1e30
 
 
 def test_a_gzip_bomb_is_refused_before_it_is_unpacked(client: FlaskClient) -> None:

@@ -119,6 +119,41 @@ def test_many_connections_are_kept() -> None:
             connection.close()
 
 
+def test_requests_sent_before_the_answer_are_answered_in_turn() -> None:
+    """Sent at once or while the one before is served; who leaves before the answer holds up nobody."""
+    may_answer = threading.Event()
+
+    def slow(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        may_answer.wait(20)
+        return echo(environ, start_response)
+
+    def request(body: bytes) -> bytes:
+        return b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+    with served(slow) as port, socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.sendall(request(b"one") + request(b"two"))
+        with socket.create_connection(("127.0.0.1", port), 20) as leaver:
+            leaver.sendall(request(b"gone"))
+        connection.sendall(request(b"three"))
+        connection.sendall(request(b"four" * 300_000))
+        may_answer.set()
+        answers = connection.makefile("rb")
+        for body in (b"one", b"two", b"three", b"four" * 300_000):
+            head = b"".join(iter(answers.readline, b"\r\n"))
+            assert head.startswith(b"HTTP/1.1 200")
+            assert f"Content-Length: {len(body)}".encode() in head
+            assert answers.read(len(body)) == body
+
+
+def test_a_host_that_is_none_is_an_error_in_words(tmp_path: Path) -> None:
+    """Exit code 1 and a sentence, no traceback."""
+    command = [sys.executable, "-m", "heflwr.collector", "--port", "0", "--database", str(tmp_path / "x.db")]
+    ended = subprocess.run([*command, "--host", "300.1.1.1"], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "error: cannot listen on 300.1.1.1:0" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_the_command_serves_https(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     """--certfile and --keyfile, from the environment as well."""
     port = free_port()
@@ -202,6 +237,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path)
         ({"port": "x"}, {}, "", "--port must be an integer, got 'x'"),
         ({}, {"HEFLWR_COLLECTOR_PORT": "70000"}, "", "HEFLWR_COLLECTOR_PORT must be from 0 to 65535, got 70000"),
         ({}, {}, "port = true", "port in .* must be an integer"),
+        ({}, {}, "port = 1.5", "port in .* must be an integer, got 1.5"),
         ({}, {}, "prot = 5", "'prot', which is no setting; choose from host, port"),
         ({}, {}, "port = ", "is not TOML"),
         ({"config": "/nowhere/x.toml"}, {}, "", "cannot read /nowhere/x.toml"),

@@ -271,3 +271,38 @@ def test_too_many_listeners_are_asked_to_poll(store: Store) -> None:
     """503 with Retry-After."""
     answer = create_app(store, listeners=0).test_client().get("/api/v1/events")
     assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
+
+
+def strict(client: FlaskClient, path: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{path} holds {constant}, which no browser reads")
+
+    return json.loads(client.get(f"/api/v1/{path}").data, parse_constant=refuse)
+
+
+def test_the_greatest_numbers_of_one_client_leave_every_answer_readable(client: FlaskClient) -> None:
+    """Sums, rates and totals of what is taken are finite: one client cannot make the page unreadable for all."""
+    now = time.time()
+    body = {"identifier": "a", "run": "r", "metrics": ["cpu_usage", "network_bytes_sent"], "interval": 1e-6}
+    for identifier in "ab":
+        rows = [[row, now - 90 + row, 1e150, 1e150] for row in range(60)]
+        assert client.post("/log", json={**body, "identifier": identifier, "rows": rows}).status_code == 200
+    close = {**body, "identifier": "c", "rows": [[0, 0, 1e150, 1e150], [1, 5e-324, 1e150, 1e150]]}
+    del close["interval"]
+    assert client.post("/log", json=close).status_code == 200
+    for path in ("fleet", "fleet?since=0", "summaries", "runs", "series?identifier=a", "series?identifier=c&since=0"):
+        strict(client, path)
+    for function in ("mean", "sum", "p95"):
+        strict(client, f"aggregate?metric=cpu_usage&function={function}")
+
+
+def test_a_fleet_asked_for_all_times_begins_with_its_first_sample(client: FlaskClient) -> None:
+    """`since=0` shows the whole history in as many steps, not one step of a year; a clock that is off moves nothing."""
+    now = time.time()
+    send(client, "a", now - 7200, 1)
+    send(client, "b", now - 60, 60)
+    send(client, "board without a battery", 100.0, 5)
+    fleet = get(client, "fleet", since=0, points=60)
+    assert fleet["step"] <= 300
+    assert fleet["start"] <= now - 7200
+    assert sum(value is not None for value in fleet["clients"][0]["spark"]["cpu_usage"]) == 1

@@ -62,7 +62,14 @@ def fill(url: str, now: float) -> None:
     earlier = generated.bodies("client-2", 2, now - 9000, now - 7800, 5, run="earlier")
     generated.post(url, "/log", earlier)
     for place, name in enumerate(generated.HOSTILE):
-        body = {"identifier": name, "run": "a", "metrics": ["cpu_usage"], "rows": [[0, now, 1.0 + place]]}
+        # a metric and a unit that every object of JavaScript has already
+        body = {
+            "identifier": name,
+            "run": "a",
+            "metrics": ["cpu_usage", "constructor"],
+            "units": {"constructor": "valueOf"},
+        }
+        body |= {"rows": [[0, now, 1.0 + place, 7]]}
         body |= {"host": "<img src=x onerror=alert(1)>"}
         generated.post(url, "/log", [body])
     functions = [

@@ -90,9 +90,23 @@ def test_names_that_clients_choose_stay_text(fleet: str, opened: Open) -> None:
         page.locator(".fleet tbody .who a", has_text=name).first.click()
         page.wait_for_selector(".chart")
         assert page.locator("h1").text_content() == name
+        page.wait_for_selector("figure.chart h2:text-is('constructor')")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.go_back()
         page.wait_for_selector(".fleet tbody th")
+
+
+def test_everything_is_more_than_the_last_hour(fleet: str, opened: Open) -> None:
+    """A client that fell silent two hours ago has its lines in "Everything", and none in the last hour."""
+    lines = {}
+    page = opened("about:blank")
+    for range in ("1h", "all"):
+        with page.expect_response(lambda answer: "/fleet?" in answer.url) as asked:
+            page.goto(f"{fleet}/?{range}#/?range={range}")
+        clients = {client["identifier"]: client for client in asked.value.json()["clients"]}
+        lines[range] = clients["client-0"]["spark"].get("cpu_usage", [])
+    assert lines["1h"] == []
+    assert sum(value is not None for value in lines["all"]) > 5
 
 
 def test_what_is_shown_can_be_taken_along_as_csv(fleet: str, opened: Open) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask
 
 from heflwr.collector import arguments
+from heflwr.collector.checks import TIME_RANGE
 from heflwr.collector.fleet import Fleet
 from heflwr.collector.records import Refusal
 from heflwr.collector.series import FUNCTIONS, RUNS_MAX, aggregate, series, summaries
@@ -25,6 +26,9 @@ def add(app: Flask, store: Store, fleet: Fleet) -> None:
         arguments.only("since", "until", "points", "identifier", "limit")
         since, until = arguments.recent(HOUR)
         points = arguments.whole("points", 60, 1, 1_000)
+        if since == TIME_RANGE[0]:  # all there is: not mostly the time before it
+            with store.reading() as reader:
+                since = min(reading.begun(reader) or since, until)
         return fleet.view(
             span(since, until, points, least_step=STEPS[0]),
             arguments.texts("identifier"),

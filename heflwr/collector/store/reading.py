@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from heflwr.collector.checks import INTERVAL_RANGE
 from heflwr.collector.store import rollups
 from heflwr.collector.store.chunks import Chunk, unpack
 from heflwr.collector.store.database import Connection
@@ -16,6 +17,9 @@ from heflwr.collector.store.rollups import Rollup
 
 CHUNKS_AT_ONCE = 64
 """Chunks that a query takes at a time: what it holds in memory does not grow with what it reads."""
+
+CLOCK_SECONDS = 86_400.0
+"""A client whose latest sample was so old when it came has a clock that is off, or sends a spool of long ago."""
 
 LATEST = 1e300
 """Later than any sample."""
@@ -44,11 +48,12 @@ class RunRow:
 
     @property
     def interval(self) -> float:
-        """Seconds between samples: what the sender said, else the mean."""
+        """Seconds between samples: what the sender said, else the mean; 0 where that is no time at all."""
         said = self.about.get("interval")
         if isinstance(said, int | float) and said > 0:
             return float(said)
-        return (self.last - self.first) / (self.samples - 1) if self.samples > 1 else 1.0
+        mean = (self.last - self.first) / (self.samples - 1) if self.samples > 1 else 1.0
+        return mean if mean >= INTERVAL_RANGE[0] else 0.0
 
 
 _RUN = "runs.id, identifier, run, about, samples, first, last, received, late"
@@ -70,6 +75,15 @@ def newest_runs(reader: Connection, identifiers: Sequence[str], limit: int) -> l
             (*identifiers, limit),
         ).fetchall()
     )
+
+
+def begun(reader: Connection) -> float | None:
+    """Return the time of the first sample of the clients' newest runs, of those whose clock was right; Unix seconds."""
+    (first,) = reader.execute(
+        "SELECT min(first) FROM clients JOIN runs ON runs.id = newest_run WHERE samples > 0 AND received - last < ?",
+        (CLOCK_SECONDS,),
+    ).fetchone()
+    return None if first is None else float(first)
 
 
 def runs(
@@ -128,20 +142,12 @@ class Columns:
     def __init__(self, reader: Connection) -> None:
         self._reader = reader
         self._known: dict[int, tuple[str, ...]] = {}
-        self._places: dict[tuple[int, frozenset[str]], list[tuple[int, str]]] = {}
 
     def __getitem__(self, columns_id: int) -> tuple[str, ...]:
         if columns_id not in self._known:
             (names,) = self._reader.execute("SELECT names FROM columns WHERE id = ?", (columns_id,)).fetchone()
             self._known[columns_id] = tuple(json.loads(names))
         return self._known[columns_id]
-
-    def places(self, columns_id: int, wanted: frozenset[str]) -> list[tuple[int, str]]:
-        """Return where the wanted metrics are."""
-        key = (columns_id, wanted)
-        if key not in self._places:
-            self._places[key] = [(at, name) for at, name in enumerate(self[columns_id]) if name in wanted]
-        return self._places[key]
 
 
 def newest_samples(

@@ -13,8 +13,11 @@ from heflwr.collector.store.chunks import unpack
 from heflwr.collector.store.database import Connection
 from heflwr.collector.store.rollups import LEVELS, Rollup
 
-CHUNKS_AT_ONCE = 1_000
-"""Chunks that are rolled up in one transaction: writers wait for some hundredths of a second."""
+CHUNKS_AT_ONCE = 5_000
+"""Chunks that are read for one transaction: some megabytes."""
+
+RUNS_AT_ONCE = 1_000
+"""Runs that are written to in one transaction: writers wait for a tenth of a second."""
 
 Buckets = dict[tuple[int, int], dict[int, Rollup]]
 """Run and columns, then buckets of the finest level."""
@@ -33,6 +36,16 @@ def tail(reader: Connection, rolled: int, run_id: int | None = None, limit: int 
         f"SELECT id, run_id, columns_id, data FROM chunks WHERE id > ? {of_run} ORDER BY id LIMIT ?",
         (*parameters, limit),
     ).fetchall()
+
+
+def portion(chunks: list[Any]) -> tuple[list[Any], bool]:
+    """Return those of the chunks that go into one transaction, and whether there may be more."""
+    runs: set[int] = set()
+    for at, (_, run_id, *_) in enumerate(chunks):
+        runs.add(run_id)
+        if len(runs) > RUNS_AT_ONCE:
+            return chunks[:at], True
+    return chunks, len(chunks) == CHUNKS_AT_ONCE
 
 
 class Tail:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
+import struct
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Sequence
@@ -77,13 +80,21 @@ def unpack(data: bytes) -> Rollup:
     return Rollup(counts, lows, sums, highs, lasts, last_time)
 
 
-def counts_and_sums(data: bytes) -> tuple[Sequence[float], Sequence[float]]:
-    """Return the half of what pack() was given that means are made of, in a third of the time."""
-    numbers = array("d", data)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    width = len(numbers) // 5
-    return numbers[:width], numbers[2 * width : 3 * width]
+def means_of(width: int, places: Sequence[int | None]) -> Callable[[bytes], tuple[float, ...]]:
+    """Return what reads counts, then sums, of some metrics out of pack()'s bytes, in a tenth of unpack()'s time.
+
+    Args:
+        width: Metrics that there are.
+        places: Of those that are wanted; None for one that is not there, whose count and sum are 0.
+    """
+    wanted = sorted(place for place in places if place is not None)
+    numbers = [*wanted, *(2 * width + place for place in wanted)]
+    gaps = [at - before - 1 for before, at in itertools.pairwise([-1, *numbers])]
+    layout = struct.Struct("<" + "".join(f"{8 * gap}xd" for gap in gaps))
+    absent = len(numbers)
+    found = [absent if place is None else wanted.index(place) for place in places]
+    pick = operator.itemgetter(*found, *(at if at == absent else len(wanted) + at for at in found))
+    return lambda data: pick((*layout.unpack_from(data), 0.0))
 
 
 def of_chunk(chunk: Chunk, level: int) -> dict[int, Rollup]:

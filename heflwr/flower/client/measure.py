@@ -133,6 +133,7 @@ class Call:
         self._resident: Resident | None = None
         self._most_others = 0
         self._process = _this_process()
+        self._round = self._try("round", lambda: records.round_of(message)) or 0
         self._is_in_simulation = self._try("simulation", _is_in_simulation) or False
         self._node = self._try("node", lambda: Node.of(context)) or Node(0, "")
         self._try("previous call", self._enter)
@@ -141,6 +142,7 @@ class Call:
             self._try("resident agent", lambda: self._meet_resident(str(context.run_id)))
         self._try("samples", self._start_monitor)
         self._started = time.time()
+        self._try("samples", self._tell_round)
         self._try("memory", self._begin_memory)
         self._counters = self._try("counters", procfs.counters) or {}
         self._begun = time.perf_counter()
@@ -190,6 +192,7 @@ class Call:
         """The call raised: there is no reply to report on."""
         self._try("overlap", self._leave)
         if self._monitor is not None:
+            self._try("samples", lambda: self._tell_round(time.time()))
             self._try("samples", self._monitor.stop)
         if self._resident is not None:
             self._try("resident agent", self._resident.end)
@@ -304,6 +307,12 @@ class Call:
         self._notes += [f"{group}: {why}" for group, why in self._process.lacking.items()]
         self._monitor = monitor
 
+    def _tell_round(self, end: float | None = None) -> None:
+        """Tell sinks of the call as a window, named after its round."""
+        if self._round and self._outlet is not None:
+            end = None if end is None else max(end, self._started)  # a clock may be set back
+            self._outlet.window(f"round {self._round}", self._started, end)
+
     def _begin_memory(self) -> None:
         self._is_peak_own = procfs.reset_peak()
         self._memory = procfs.resident_bytes()
@@ -325,6 +334,7 @@ class Call:
         monitor = self._monitor
         if monitor is None:
             return
+        self._try("samples", lambda: self._tell_round(time.time()))
         self._try("samples", monitor.stop)
         if self._outlet is not None:
             self._outlet.settle()

@@ -123,6 +123,17 @@ class Outlet:
         if not self._relay.put(act):
             self._lost += 1
 
+    def window(self, name: str, start: float, end: float | None) -> None:
+        """Tell those of the sinks that want to know of windows."""
+
+        def act() -> None:
+            for sink in self._open:
+                if (tell := getattr(sink, "window", None)) is not None:
+                    self._try(sink, tell, name, start, end)
+
+        if not self._relay.put(act):
+            self._lost += 1
+
     def close(self) -> None:
         def act() -> None:
             opened, self._open = self._open, []

@@ -24,7 +24,7 @@ from heflwr.flower import records
 from heflwr.flower.cost import Report
 from heflwr.flower.entry import ERROR, LOST, OK, Entry
 from heflwr.flower.history.ledger import History, Overhead
-from heflwr.flower.server.messages import metrics_of, round_of
+from heflwr.flower.server.messages import metrics_of
 from heflwr.flower.server.sinks import HistorySink
 from heflwr.monitor import Monitor
 
@@ -215,7 +215,7 @@ class Books:
         batch.append(
             Sent(
                 metadata=metadata,
-                round=round_of(message) or unnumbered[kind],
+                round=records.round_of(message) or unnumbered[kind],
                 time=time.time(),
                 clock=clock,
                 expires=clock + metadata.ttl,

@@ -1,29 +1,14 @@
-"""What a message says of itself, wherever strategies and apps put it: its round, and the numbers of its metrics."""
+"""The numbers of a reply's metrics, wherever strategies and apps put them."""
 
 from __future__ import annotations
 
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
-
-ROUND_KEYS = ("server-round", "server_round", "round", "current_round")
-"""Where strategies and users put the round into a message's configuration; the first is Flower's own."""
+from flwr.app import MetricRecord, RecordDict
 
 LEGACY_METRICS = ("fitres.metrics", "evaluateres.metrics")
 """ConfigRecords in which Flower carries the metrics of a NumPyClient."""
 
 METRICS_MOST = 200
 """Of one reply in the history: clients choose the names, every one is kept, and there must be an end."""
-
-
-def round_of(message: Message) -> int:
-    """Return the round that a message says it belongs to, 0 where it does not say."""
-    for record in message.content.values():
-        if isinstance(record, ConfigRecord):
-            for key in ROUND_KEYS:
-                value = record.get(key)
-                if type(value) is int and value > 0:
-                    return value
-    group = message.metadata.group_id
-    return int(group) if group.isdecimal() else 0
 
 
 def metrics_of(content: RecordDict) -> tuple[dict[str, float], tuple[str, ...]]:

@@ -1,6 +1,7 @@
 // What metrics are called, and which belong on one chart. A metric that is not here is shown under its own name.
 
 const LABELS = {
+  __proto__: null, // "constructor" is a name that a client may choose
   cpu_seconds: "CPU time",
   cpu_usage: "CPU",
   memory_bytes: "Memory",
@@ -28,6 +29,7 @@ const LABELS = {
 
 /** In a table there is no title above that says what is sent, read or whole. */
 const LONG = {
+  __proto__: null,
   network_bytes_sent: "Network, sent",
   network_bytes_recv: "Network, received",
   power_vdd_in: "Power of the whole board",

@@ -115,7 +115,7 @@ export class FleetView {
 
   async update(signal) {
     const { since, until } = this.#app.range();
-    const answer = await ask("fleet", { since, until, points: POINTS }, signal);
+    const answer = await ask("fleet", { since: since ?? 0, until, points: POINTS }, signal);
     hear(answer.now);
     this.#clients = answer.clients.map((client) => prepared(client, answer.step));
     this.#tiles.show(answer, this.#clients, this.#app.range());

@@ -13,6 +13,7 @@ import { simpleTable, titled } from "./client_tables.js";
 const POINTS_MAX = 10_000; // what one answer holds; the newest
 
 const GUARANTEES = {
+  __proto__: null, // a coordinator may say "constructor"
   exact: "Exact: while every node keeps silent, the value is certainly within the band.",
   guaranteed: "Guaranteed: by proof, the value is within the band under the conditions stated.",
   heuristic: "Heuristic: a numerical search backs the band, and it may have missed the worst point.",
