@@ -22,6 +22,12 @@ WATCH = "heflwr.watch"
 """Name of the bridge's record: on messages what the server asks, on replies what the node says, in its state what it
 remembers (see `heflwr.flower.watch.wire`)."""
 
+BETWEEN = "between_"
+"""In a local vector's sample, begins the names of what a resident agent sampled since the call before."""
+
+AGENT = "between_agent"
+"""There is such an agent, which may only be starting."""
+
 QUERY = "query.heflwr"
 """Type of the messages that the bridge sends for its own sake; the client's mod answers them, the app is not called."""
 

@@ -236,7 +236,7 @@ def test_each_call_has_its_own_cost() -> None:
 
     for entry in ask_everyone(monitored(app)).entries:
         wanted = (0.2, 0.5, 0.05)[int(entry.name)]
-        assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.01
+        assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.04
         parts = entry.cost["cpu_user_seconds"] + entry.cost["cpu_system_seconds"]
         assert abs(parts - wanted) <= 0.05 * wanted + 0.05  # the sampling thread's are among them
 
@@ -376,7 +376,7 @@ def test_several_messages_to_one_node_at_once() -> None:
     assert [2, 3, 1] == [entry.round for entry in grid.history.entries]
     for entry in grid.history.entries:
         wanted = burns[entry.round - 1]
-        assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.01
+        assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.04
 
 
 def test_what_cannot_be_wrapped_is_refused_at_the_door() -> None:

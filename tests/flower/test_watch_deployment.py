@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,18 @@ from typing import Any
 import pytest
 from deployment import START_SECONDS, Deployment, write_app
 from waiting import wait_for
-from watched_app import BOUND, BURN_SECONDS, BURNING_PARTITION, CONFIG, KILLED, KILLED_PARTITION, ROUNDS, WAITING, WATCH
+from watched_app import (
+    BETWEEN,
+    BOUND,
+    BURN_SECONDS,
+    BURNING_PARTITION,
+    CONFIG,
+    KILLED,
+    KILLED_PARTITION,
+    ROUNDS,
+    WAITING,
+    WATCH,
+)
 
 from heflwr.flower import Entry, History
 
@@ -93,6 +105,8 @@ def test_every_round_has_an_answer_within_its_bound(seen: Seen) -> None:
         known = [known for known in seen.log if known.round == number]
         assert len(WATCH) * (number != ROUNDS - 1) == len(known)  # while a reply is awaited, nothing is settled
         for one in known:
+            if one.name == BETWEEN:
+                continue
             truth = sum(latest.values()) / (1 if one.name.startswith("total") else len(latest))
             assert abs(truth - one.value) <= one.bound + 1e-9, one
 
@@ -111,6 +125,16 @@ def test_the_stressed_node_shows_at_once_and_the_others_are_silent(seen: Seen) -
 def test_a_killed_node_is_lost_after_its_lease(seen: Seen) -> None:
     """From then on the answer is of the others."""
     assert [(3, 0)] * 3 + [(2, 1)] == [(seen.after(number).live, seen.after(number).lost) for number in (1, 2, 3, 5)]
+
+
+def test_what_a_resident_agent_samples_between_calls_is_watched_too(seen: Seen) -> None:
+    """Once the agents count: what the SuperNodes used between the calls, of which the costs tell as well."""
+    (known,) = (known for known in seen.log if known.round == ROUNDS and known.name == BETWEEN)
+    assert NODES - 1 == known.live
+    costs = [entry.cost for entry in seen.entries if entry.round == ROUNDS and "idle_cpu_seconds" in entry.cost]
+    usage = [100 * cost["idle_cpu_seconds"] / cost["idle_seconds"] / (os.cpu_count() or 1) for cost in costs]
+    assert NODES - 1 == len(usage)
+    assert abs(known.value - sum(usage) / len(usage)) <= known.bound + 5.0  # two ways to measure the same
 
 
 def test_nothing_of_it_is_seen_by_the_app(seen: Seen) -> None:

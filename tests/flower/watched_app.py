@@ -35,7 +35,12 @@ WAITING, KILLED = "waiting", "killed"
 PATIENCE_SECONDS = 280.0
 
 CONFIG = {"out": "", "nodes": 3}
-WATCH = [fleet.mean("cpu_user_seconds", bound=BOUND), fleet.total("cpu_user_seconds", bound=3 * BOUND)]
+BETWEEN = "mean between_cpu_usage"
+WATCH = [
+    fleet.mean("cpu_user_seconds", bound=BOUND),
+    fleet.total("cpu_user_seconds", bound=3 * BOUND),
+    fleet.mean("between_cpu_usage", bound=20.0),
+]
 
 client_app = ClientApp()
 
@@ -52,7 +57,7 @@ def train(message: Message, context: Context) -> Message:
     return Message(RecordDict({"told": told}), reply_to=message)
 
 
-watched_client = monitored(client_app, watch=WATCH, warm_up=0)
+watched_client = monitored(client_app, watch=WATCH, warm_up=0, resident=True)
 
 server_app = ServerApp()
 

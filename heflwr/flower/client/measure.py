@@ -131,6 +131,7 @@ class Call:
         self._outlet: Outlet | None = None
         self._monitor: Monitor | None = None
         self._resident: Resident | None = None
+        self._between: Mapping[str, float] = {}
         self._most_others = 0
         self._process = _this_process()
         self._round = self._try("round", lambda: records.round_of(message)) or 0
@@ -265,6 +266,7 @@ class Call:
         between = self._resident.mark()
         if self._resident.note:
             self._notes.append(f"resident agent: {self._resident.note}")
+        self._between = between or {}
         if between is not None:
             self._cost["idle_seconds"] = between["seconds"]
             self._cost["idle_cpu_seconds"] = between["cpu_seconds"]
@@ -377,7 +379,9 @@ class Call:
         sample |= self._cost
         if "energy_joules" in sample:
             sample["energy"] = sample["energy_joules"]
-        return sample
+        if self._resident is not None:
+            sample[records.AGENT] = 1.0
+        return sample | {f"{records.BETWEEN}{name}": value for name, value in self._between.items()}
 
     def _sources(self) -> dict[str, str]:
         known = self._monitor.health.sources if self._monitor is not None else {}

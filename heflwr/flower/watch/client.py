@@ -74,7 +74,8 @@ class Watcher:
             measure = self._measures[place]
             missing = [metric for metric in measure.metrics if metric not in sample]
             if missing:
-                return Absent(f"this node does not measure {', '.join(missing)}")
+                is_starting = records.AGENT in sample and all(name.startswith(records.BETWEEN) for name in missing)
+                return Absent(f"this node does not measure {', '.join(missing)}", is_warming=is_starting)
             try:
                 return measure.vector(sample)
             except Exception as error:  # embeddings are the user's, too
