@@ -236,9 +236,9 @@ def test_each_call_has_its_own_cost() -> None:
 
     for entry in ask_everyone(monitored(app)).entries:
         wanted = (0.2, 0.5, 0.05)[int(entry.name)]
-        assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.04
+        assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.06
         parts = entry.cost["cpu_user_seconds"] + entry.cost["cpu_system_seconds"]
-        assert abs(parts - wanted) <= 0.05 * wanted + 0.05  # the sampling thread's are among them
+        assert abs(parts - wanted) <= 0.05 * wanted + 0.08  # the sampling thread's are among them
 
 
 def test_a_subprocess_belongs_to_the_call() -> None:
@@ -252,8 +252,8 @@ def test_a_subprocess_belongs_to_the_call() -> None:
         return Message(RecordDict({"m": MetricRecord({"n": 1})}), reply_to=message)
 
     (entry,) = ask_everyone(monitored(app), nodes=1).entries
-    assert entry.cost["cpu_seconds"] == pytest.approx(0.4, rel=0.05, abs=0.05)
-    assert entry.cost["cpu_children_seconds"] == pytest.approx(0.4, rel=0.05, abs=0.05)
+    assert entry.cost["cpu_seconds"] == pytest.approx(0.4, rel=0.05, abs=0.08)
+    assert entry.cost["cpu_children_seconds"] == pytest.approx(0.4, rel=0.05, abs=0.08)
     assert entry.cost["cpu_user_seconds"] < 0.1
 
 
@@ -314,7 +314,7 @@ def test_samples_of_the_calls_reach_a_file_a_node(tmp_path: Path) -> None:
         lines = [json.loads(line) for line in (tmp_path / f"node-{node}.jsonl").read_text().splitlines()]
         headers = [line for line in lines if "type" in line]
         assert [f"node {node}"] * 2 == [header["identifier"] for header in headers]
-        assert sum(line["cpu_seconds"] for line in lines if "type" not in line) == pytest.approx(0.3, rel=0.1)
+        assert sum(line["cpu_seconds"] for line in lines if "type" not in line) == pytest.approx(0.3, rel=0.1, abs=0.08)
 
 
 def test_the_server_feeds_a_monitors_sink_with_every_node(tmp_path: Path) -> None:
@@ -376,7 +376,7 @@ def test_several_messages_to_one_node_at_once() -> None:
     assert [2, 3, 1] == [entry.round for entry in grid.history.entries]
     for entry in grid.history.entries:
         wanted = burns[entry.round - 1]
-        assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.04
+        assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.06
 
 
 def test_what_cannot_be_wrapped_is_refused_at_the_door() -> None:
