@@ -19,17 +19,18 @@ PACKAGES := chromium influxdb iproute2 openssl postgresql prometheus victoria-me
 demo: setup
 	$(BIN)/python examples/flower_simulation/run.py --out out/demo
 
-# Known burns, what becomes of a run, and the logger, which hears every line of its process, share the machine with one
-# another only. The others mostly wait, for Flower above all: three processes keep two cores busy.
-MEASURING := $(wildcard tests/monitor/test_accuracy_*.py) tests/monitor/test_monitor.py \
-	tests/monitor/test_robustness.py tests/monitor/test_faults.py tests/log
+# Known burns have the machine to themselves. What becomes of a run, and the logger, which hears every line of its process,
+# share it with one another only. The others mostly wait: three processes keep two cores busy.
+BURNING := $(wildcard tests/monitor/test_accuracy_*.py)
+MEASURING := tests/monitor/test_monitor.py tests/monitor/test_robustness.py tests/monitor/test_faults.py tests/log
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
 test:
 	@$(MAKE) --no-print-directory -j 2 setup programs
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 3 $(BY_FILE) $(addprefix --ignore=,$(MEASURING))
+	$(BIN)/python -m pytest -n 3 $(BY_FILE) $(addprefix --ignore=,$(BURNING) $(MEASURING))
 	$(BIN)/python -m pytest -n 2 $(BY_FILE) $(MEASURING)
+	$(BIN)/python -m pytest $(BURNING)
 
 test-flower-versions: setup
 	$(BIN)/python tests/flower_versions.py 1.24.0 1.41.0 1.42.0
