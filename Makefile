@@ -28,9 +28,10 @@ BY_FILE := --dist loadfile --no-loadscope-reorder
 test:
 	@$(MAKE) --no-print-directory -j 2 setup programs
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 3 $(BY_FILE) $(addprefix --ignore=,$(BURNING) $(MEASURING))
+	$(BIN)/python -m pytest -n 3 $(BY_FILE) -m "not burns" $(addprefix --ignore=,$(BURNING) $(MEASURING))
 	$(BIN)/python -m pytest -n 2 $(BY_FILE) $(MEASURING)
 	$(BIN)/python -m pytest $(BURNING)
+	$(BIN)/python -m pytest -m burns tests/flower
 
 test-flower-versions: setup
 	$(BIN)/python tests/flower_versions.py 1.24.0 1.41.0 1.42.0

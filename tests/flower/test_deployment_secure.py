@@ -89,7 +89,7 @@ def test_every_message_has_its_cost(seen: Seen) -> None:
     for entry in seen.entries:
         assert ("ok", "train") == (entry.status, entry.kind)
         burned = BURN_SECONDS if entry.name == str(BURNING_PARTITION) else 0.0
-        assert burned == pytest.approx(entry.cost["cpu_seconds"], rel=0.1, abs=0.06), entry
+        assert burned == pytest.approx(entry.cost["cpu_seconds"], rel=0.1, abs=0.03), entry
         assert entry.cost["startup_cpu_seconds"] > 0.1
 
 

@@ -225,6 +225,7 @@ def test_a_legacy_app_is_measured() -> None:
     assert [{"loss": 0.25, "num_examples": 3.0, "accuracy": 0.75}] * 6 == judged
 
 
+@pytest.mark.burns
 def test_each_call_has_its_own_cost() -> None:
     """Known burns, one after the other in one process: within 5 % and 10 ms."""
     app = ClientApp()
@@ -236,11 +237,12 @@ def test_each_call_has_its_own_cost() -> None:
 
     for entry in ask_everyone(monitored(app)).entries:
         wanted = (0.2, 0.5, 0.05)[int(entry.name)]
-        assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.06
+        assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.01
         parts = entry.cost["cpu_user_seconds"] + entry.cost["cpu_system_seconds"]
-        assert abs(parts - wanted) <= 0.05 * wanted + 0.08  # the sampling thread's are among them
+        assert abs(parts - wanted) <= 0.05 * wanted + 0.05  # the sampling thread's are among them
 
 
+@pytest.mark.burns
 def test_a_subprocess_belongs_to_the_call() -> None:
     """CPU time of a child that was waited for: in cpu_seconds, and apart in cpu_children_seconds."""
     code = "import time\nwhile time.process_time() < 0.4: pass"
@@ -252,8 +254,8 @@ def test_a_subprocess_belongs_to_the_call() -> None:
         return Message(RecordDict({"m": MetricRecord({"n": 1})}), reply_to=message)
 
     (entry,) = ask_everyone(monitored(app), nodes=1).entries
-    assert entry.cost["cpu_seconds"] == pytest.approx(0.4, rel=0.05, abs=0.08)
-    assert entry.cost["cpu_children_seconds"] == pytest.approx(0.4, rel=0.05, abs=0.08)
+    assert entry.cost["cpu_seconds"] == pytest.approx(0.4, rel=0.05, abs=0.05)
+    assert entry.cost["cpu_children_seconds"] == pytest.approx(0.4, rel=0.05, abs=0.05)
     assert entry.cost["cpu_user_seconds"] < 0.1
 
 
@@ -297,6 +299,7 @@ def test_memory_of_the_call_not_of_the_process() -> None:
     assert abs(third.cost["memory_delta_bytes"]) < 10 << 20
 
 
+@pytest.mark.burns
 def test_samples_of_the_calls_reach_a_file_a_node(tmp_path: Path) -> None:
     """A function makes each node's own sinks; every call is a run in the node's file."""
     app = ClientApp()
@@ -314,7 +317,7 @@ def test_samples_of_the_calls_reach_a_file_a_node(tmp_path: Path) -> None:
         lines = [json.loads(line) for line in (tmp_path / f"node-{node}.jsonl").read_text().splitlines()]
         headers = [line for line in lines if "type" in line]
         assert [f"node {node}"] * 2 == [header["identifier"] for header in headers]
-        assert sum(line["cpu_seconds"] for line in lines if "type" not in line) == pytest.approx(0.3, rel=0.1, abs=0.08)
+        assert sum(line["cpu_seconds"] for line in lines if "type" not in line) == pytest.approx(0.3, rel=0.1)
 
 
 def test_the_server_feeds_a_monitors_sink_with_every_node(tmp_path: Path) -> None:
@@ -353,6 +356,7 @@ def test_apps_and_mods_can_be_pickled(wrap: Any, tmp_path: Path) -> None:
     assert (tmp_path / "x.log").exists()
 
 
+@pytest.mark.burns
 def test_several_messages_to_one_node_at_once() -> None:
     """Matched by message, not by node."""
     app = ClientApp()
@@ -376,7 +380,7 @@ def test_several_messages_to_one_node_at_once() -> None:
     assert [2, 3, 1] == [entry.round for entry in grid.history.entries]
     for entry in grid.history.entries:
         wanted = burns[entry.round - 1]
-        assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.06
+        assert abs(entry.cost["cpu_seconds"] - wanted) <= 0.05 * wanted + 0.01
 
 
 def test_what_cannot_be_wrapped_is_refused_at_the_door() -> None:
