@@ -40,6 +40,10 @@ DRAWN = [
 ]
 
 
+SMOOTH = 5
+"""Calls that the smoothed measures are smoothed over."""
+
+
 def main() -> int:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bridge", description=__doc__)
@@ -57,10 +61,11 @@ def main() -> int:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, rounds, measures in _workloads(options.smoke, options.output):
-        for measure in measures:
-            watched = replay.with_bound(measure, rounds, options.error)
-            ours, all_told = replay.bridged(watched, rounds), replay.everyone(watched, rounds)
-            periodic, delta = replay.periodic(watched, rounds), replay.on_delta(watched, rounds)
+        for measure in [each for one in measures for each in (one, one.smoothed(SMOOTH))]:
+            vectors = replay.vectors_of(measure, rounds)
+            watched = replay.with_bound(measure, vectors, options.error)
+            ours, all_told = replay.bridged(watched, vectors), replay.everyone(watched, vectors)
+            periodic, delta = replay.periodic(watched, vectors), replay.on_delta(watched, vectors)
             error = ours.error / (watched.bound or 1.0)
             lines.append(
                 f"| {name} | {measure.name} | {all_told.reports} | {ours.reports} "

@@ -42,11 +42,11 @@ class Alert:
         return float(threshold)
 
     def is_due(self, answer: Answer) -> bool:
-        """Whether an answer says so: for `certain` True alone, else True or open; never before there is a value.
+        """Whether an answer says so: for `certain` True alone, else True or open; never where no bound is known.
 
         A heuristic bound proves nothing, so that it makes nothing certain.
         """
-        if answer.value != answer.value:
+        if not _says_something(answer):
             return False
         verdict = answer.is_below(self.threshold) if self.above is None else answer.is_above(self.threshold)
         if self.certain:
@@ -55,7 +55,10 @@ class Alert:
 
 
 class Watchman:
-    """Looks at answers, one after the other, and calls an alert when it becomes due: once, until it is over."""
+    """Looks at answers, one after the other, and calls an alert when it becomes due: once, until it is over.
+
+    An answer without a bound neither begins an alert nor ends one.
+    """
 
     def __init__(self, alerts: Iterable[Alert]) -> None:
         self._alerts = tuple(alerts)
@@ -64,6 +67,8 @@ class Watchman:
     def look(self, answer: Answer) -> list[Exception]:
         """Call what has become due with the answer; return what the calls raised."""
         failures: list[Exception] = []
+        if not _says_something(answer):
+            return failures
         for place, alert in enumerate(self._alerts):
             was_due, self._is_due[place] = self._is_due[place], alert.is_due(answer)
             if self._is_due[place] and not was_due:
@@ -72,3 +77,8 @@ class Watchman:
                 except Exception as error:
                     failures.append(error)
         return failures
+
+
+def _says_something(answer: Answer) -> bool:
+    """Whether there is a value with a bound; before the first answer, or while one is awaited, there is none."""
+    return math.isfinite(answer.value) and math.isfinite(answer.bound)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from heflwr import __version__
-from heflwr.cli import fleet
+from heflwr.cli import destinations, fleet, k8s
 from heflwr.monitor.metrics import DEFAULT_GROUPS, GROUPS
 
 __all__ = ["main"]
@@ -25,6 +25,7 @@ examples:
   heflwr run --format jsonl -- python train.py                samples go to ./log.jsonl too
   heflwr run --file run.csv --interval 0.1 -- make -j         the file's ending says the format
   heflwr run --metrics cpu,memory,disk,threads -- ./train.sh
+  heflwr run --prometheus 9200 --collector http://collector:5000 -- python train.py
 
 exit code: the command's own; 128+n when signal n ended it; 126 it cannot be executed, 127 there is no such command,
 125 it was not started, because what was asked for cannot be measured or written."""
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     if options.subcommand in fleet.SUBCOMMANDS:
         return fleet.run(parser, options)
+    if options.subcommand == "k8s":
+        return k8s.run(options)
     if options.subcommand == "plot":
         from heflwr.cli.plot import plot
 
@@ -72,10 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             del command[0]
         if not command:
             parser.error("nothing to run; write: heflwr run -- COMMAND")
+        try:
+            sinks = destinations.sinks(options)
+        except ValueError as error:
+            parser.error(str(error))
         from heflwr.cli.run import run
 
         return run(
             command,
+            identifier=options.identifier,
+            sinks=sinks,
             file=options.file,
             format=options.format,
             interval=options.interval,
@@ -113,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"measure exactly these, comma-separated, of {', '.join(GROUPS)}; default cpu,memory,network",
     )
     run.add_argument("--quiet", action="store_true", help="no live line and no summary, only errors")
+    destinations.add(run)
     run.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
     plot = subcommands.add_parser(
@@ -130,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
 
     subcommands.add_parser("collector", help="take samples from other machines")
     fleet.add(subcommands)
+    k8s.add(subcommands)
     return parser
 
 

@@ -45,6 +45,8 @@ def run(
     interval: float = 1.0,
     groups: set[str],
     is_quiet: bool = False,
+    identifier: str | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> int:
     """Run a command and measure it.
 
@@ -55,17 +57,19 @@ def run(
         interval: Seconds between samples.
         groups: The metric groups to measure.
         is_quiet: Write nothing but errors.
+        identifier: What is measured, for those who read the samples; default the command's name.
+        sinks: Where samples go, too.
 
     Returns:
         The command's exit code; 128 + n where the signal n ended it, 126 and 127 where it could not be executed, 125
         where it was not started because it could not be measured.
     """
     path = _path(file, format)
-    sinks: list[Sink] = []
+    all_sinks = list(sinks)
     if path is not None:
-        sinks.append(FileSink(path, format=format or _ENDINGS.get(path.suffix.lower(), "text")))
+        all_sinks.append(FileSink(path, format=format or _ENDINGS.get(path.suffix.lower(), "text")))
     if not is_quiet:
-        sinks += _live_line()
+        all_sinks += _live_line()
     try:
         _rehearse(interval, groups, path)
         command = hold(words)
@@ -76,7 +80,7 @@ def run(
         _say(str(error))
         return NOT_MEASURED
 
-    monitor = _monitor(sinks, interval, groups, command.pid, os.path.basename(words[0]))
+    monitor = _monitor(all_sinks, interval, groups, command.pid, identifier or os.path.basename(words[0]))
     with _forwarding_signals(command):
         try:
             monitor.start()

@@ -158,6 +158,7 @@ def _point(standing: Standing, sequence: int, now: float) -> dict[str, Any]:
         "round": standing.round,
         "value": standing.value,
         "bound": standing.bound,
+        "truth": standing.truth,
         "live": standing.live,
         "stale": standing.stale,
         "lost": standing.lost,

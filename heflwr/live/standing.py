@@ -33,6 +33,8 @@ class Standing:
     """Local vectors that the agents had: what telling all of them would have cost."""
     round: int | None = None
     """Of a federation; None where there are none."""
+    truth: float | None = None
+    """The function's true value, where somebody knows it, as in a simulation."""
 
     @property
     def avoided(self) -> int:

@@ -34,13 +34,24 @@ def test_a_certain_alert_is_called_once_it_is_proved_and_again_after_it_was_over
 
 
 def test_a_possible_alert_is_called_as_soon_as_nothing_rules_it_out() -> None:
-    """And a value that is not there yet is no reason."""
+    """Once, until it is over."""
     heard: list[float] = []
     measure = fleet.mean("cpu_usage", bound=2.0).when(below=20, possible=True, call=lambda a: heard.append(a.value))
     watchman = Watchman(measure.alerts)
-    for value in (math.nan, 23.0, 21.0, 19.0, 23.0):
+    for value in (23.0, 21.0, 19.0, 23.0):
         watchman.look(answer(value))
     assert heard == [21.0]
+
+
+@pytest.mark.parametrize("is_certain", [True, False])
+def test_an_answer_without_a_bound_neither_begins_an_alert_nor_ends_one(is_certain: bool) -> None:
+    """Before the first answer nothing is ruled out, and while one is awaited nothing is over."""
+    heard: list[float] = []
+    watchman = Watchman([Alert(lambda a: heard.append(a.value), above=80, certain=is_certain)])
+    unknown = [answer(math.nan, math.inf), answer(85.0, math.inf), answer(0.0, math.inf)]
+    for each in [*unknown, answer(70.0), *unknown, answer(85.0), *unknown, answer(86.0), answer(70.0), answer(90.0)]:
+        watchman.look(each)
+    assert heard == [85.0, 90.0]
 
 
 def test_a_heuristic_bound_makes_nothing_certain() -> None:

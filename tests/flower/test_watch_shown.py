@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from servers import collector
 
 from heflwr.automon import fleet
 from heflwr.flower import FleetPost, Gauges, MonitoredGrid, monitored
+from heflwr.flower.watch.lines import Settled
 
 WATCH = [fleet.mean("seconds", bound=5.0), fleet.total("cpu_seconds", bound=5.0)]
 
@@ -69,9 +71,15 @@ def test_prometheus_sees_the_fleet() -> None:
 
 
 def test_a_collector_gets_every_answer(tmp_path: Path) -> None:
-    """With its round; what is not known yet is null."""
+    """With its round, and the truth where the app knows it; what is not known yet is null."""
+
+    def truth(settled: Settled) -> float | None:
+        if settled.name != "mean seconds":
+            raise KeyError(settled.name)
+        return {1: None, 2: math.nan}.get(settled.round, 0.25)
+
     with collector(tmp_path / "collector.db") as collected:
-        sink = FleetPost(collected.url, identifier="federation")
+        sink = FleetPost(collected.url, identifier="federation", truth=truth)
         with MonitoredGrid(nodes(), sinks=[sink], watch=WATCH) as grid:
             run(grid, 3)
         assert 6 == sink.posted
@@ -87,6 +95,8 @@ def test_a_collector_gets_every_answer(tmp_path: Path) -> None:
     settled = [one for one in grid.fleet.log if one.name == "mean seconds"]
     assert [1, 2, 3] == [point["round"] for point in points]
     assert (None, None) == (points[0]["value"], points[0]["bound"])
+    assert [None, None, 0.25] == [point["truth"] for point in points]
+    assert {"a listener: KeyError: 'total cpu_seconds'": 3} == grid.fleet.faults
     assert settled[2].answer.value == points[2]["value"]
     assert [(one.reports, one.replies) for one in settled] == [
         (point["messages"], point["centralization"]) for point in points
@@ -111,3 +121,5 @@ def test_a_wrong_address_is_told_at_the_door() -> None:
         FleetPost("ftp://collector")
     with pytest.raises(ValueError, match="identifier"):
         FleetPost("http://collector", identifier="")
+    with pytest.raises(TypeError, match="truth must be a function"):
+        FleetPost("http://collector", truth=0.5)  # type: ignore[arg-type]

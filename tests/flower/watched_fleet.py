@@ -6,6 +6,7 @@ Nothing is measured: a node's sample is drawn, so that a thousand nodes take sec
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ class Nodes(ClientApp):
 
     Attributes:
         told: Each node's latest local vector of each function, by its place in the list: the truth.
+        memories: What a node had told by the time it remembered those bytes: its vectors and how many, a function each.
         failing: Nodes whose app raises.
     """
 
@@ -41,6 +43,7 @@ class Nodes(ClientApp):
         self.sampler = sampler
         self.watcher = Watcher(measures, warm_up=warm_up)
         self.told: list[dict[int, Any]] = [{} for _ in measures]
+        self.memories: dict[tuple[int, bytes], list[tuple[Any, int]]] = {}
         self.failing: set[int] = set()
 
     def __call__(self, message: Message, context: Context) -> Message:
@@ -54,11 +57,30 @@ class Nodes(ClientApp):
         sample = self.sampler(node, int(message.content["config"]["server-round"]))
         reply = Message(RecordDict(), reply_to=message)
         if turn.is_asked:
+            remembered = self.memories.get((node, remembrance(context)), [(None, 0)] * len(self.measures))
             problems = turn.answer(context, reply, sample)
-            for place, measure in enumerate(self.measures):
+            after = []
+            for place, (measure, (before, calls)) in enumerate(zip(self.measures, remembered, strict=True)):
                 if not any(problem.startswith(measure.name) for problem in problems):
-                    self.told[place][node] = measure.vector(sample)
+                    before, calls = smoothed(measure, before, measure.vector(sample), calls), calls + 1
+                    self.told[place][node] = before
+                after.append((before, calls))
+            self.memories[node, remembrance(context)] = after
         return reply
+
+
+def remembrance(context: Context) -> bytes:
+    """The bytes that a node remembers; b"" where it has none."""
+    record = context.state.get(records.WATCH)
+    return bytes(record["data"]) if isinstance(record, ConfigRecord) else b""
+
+
+def smoothed(measure: Measure, before: Any, x: Any, calls: int) -> Any:
+    """A node's local vector after a call: of smoothed measures the exponentially weighted mean, of others x."""
+    if measure.smooth is None or before is None:
+        return x
+    weight = max(1 - math.exp(-1 / measure.smooth), 1 / (calls + 1))
+    return (1 - weight) * before + weight * x
 
 
 class WatchedFleet:

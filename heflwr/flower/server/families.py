@@ -18,7 +18,8 @@ from heflwr.flower.history.summary import straggler_ratio
 from heflwr.monitor.metrics import Kind
 
 if TYPE_CHECKING:
-    from heflwr.flower.watch.fleet import Fleet, Settled
+    from heflwr.flower.watch.fleet import Fleet
+    from heflwr.flower.watch.lines import Settled
     from heflwr.live.families import FleetFamilies
 
 NODES_MOST = 5000

@@ -18,8 +18,9 @@ from heflwr.monitor.sinks import Sink
 
 if TYPE_CHECKING:
     from heflwr.automon.fleet import Measure
-    from heflwr.flower.watch.bridge import Asked, Bridge
+    from heflwr.flower.watch.bridge import Bridge
     from heflwr.flower.watch.fleet import Fleet
+    from heflwr.flower.watch.pending import Asked
 
 PULL_SECONDS = 3.0
 """Between two looks for replies, as Flower's own grids have it where they do not say."""

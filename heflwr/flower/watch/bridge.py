@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
@@ -20,16 +19,16 @@ from heflwr.flower import records
 from heflwr.flower.records import MalformedReport
 from heflwr.flower.watch import wire
 from heflwr.flower.watch.fleet import Fleet
+from heflwr.flower.watch.pending import Asked, Pending
 from heflwr.flower.watch.wire import Absent
+
+_logger = logging.getLogger("heflwr.flower")
 
 QUERY_SECONDS = 30.0
 """How long a round waits for their answers; what comes later counts as not answered."""
 
 ROUNDED = 1 + 1e-9
 """A bound is a sum of many numbers: by how much it may be above what was asked for."""
-
-GIVEN_UP_MOST = 10_000
-"""Messages that nobody waits for any longer, but whose reply may still come."""
 
 NOT_RUN = (3, 4, 5)
 """Flower's codes for errors that leave open whether the app has run: message, reply or node unavailable."""
@@ -40,30 +39,8 @@ SILENT = (
 )
 
 NO_ANSWER = (
-    'a node cannot be asked between rounds: sync="query" needs monitored(client_app, watch=...) there, a mod alone is '
-    "not called without a query function"
+    'sync="query" has no effect on node %d: a mod alone is not called for a query; use monitored(client_app, watch=...)'
 )
-
-
-@dataclass(slots=True)
-class Asked:
-    """A message with asks on it that is on its way.
-
-    Attributes:
-        metadata: Flower's; it has the message's id once that was pushed.
-        node: To which it goes.
-        asks: One a function.
-        round: To which it belongs.
-        expires: When, by the monotonic clock, Flower will have thrown it away.
-        is_over: It was answered or given up.
-    """
-
-    metadata: Any
-    node: int
-    asks: list[Ask]
-    round: int
-    expires: float
-    is_over: bool = False
 
 
 class Bridge:
@@ -80,10 +57,7 @@ class Bridge:
         self._send = send
         self._lock = fleet.lock
         self._settling = threading.Lock()
-        self._open: dict[int, Asked] = {}  # by node: those that are not over, pushed or about to be
-        self._newest: dict[int, Asked] = {}  # by node, over or not
-        self._on_the_way: dict[str, Asked] = {}
-        self._given_up: OrderedDict[str, Asked] = OrderedDict()
+        self._pending = Pending()
         self._due: int | None = None  # the round that is to be settled when nothing is on its way
         self._deaf: set[int] = set()
         fleet.begin()
@@ -106,7 +80,7 @@ class Bridge:
                     asked = Asked(metadata, metadata.dst_node_id, asks, rounds.get(id(metadata), 0), expires)
                     batch.append(asked)
                     with self._lock:
-                        self._open[asked.node] = self._newest[asked.node] = asked
+                        self._pending.add(asked)
             except Exception as error:
                 self._fault(f"asking: {type(error).__name__}: {error}")
             pushed.append(message)
@@ -116,44 +90,33 @@ class Bridge:
         """They are pushed, and have their ids."""
         with self._lock:
             for asked in batch:
-                self._on_the_way[asked.metadata.message_id] = asked
+                self._pending.pushed(asked)
 
     def take(self, reply: Message) -> None:
         """Take off a reply what the node says."""
-        key = reply.metadata.reply_to_message_id
         with self._lock:
-            asked = self._on_the_way.pop(key, None) or self._given_up.pop(key, None)
-            if asked is None:  # no ask of ours was on that message
+            asked = self._pending.answered(reply.metadata.reply_to_message_id)
+            if asked is None:
                 return
-            if self._newest.get(asked.node) is not asked:  # since then it was asked again, and may have measured more
+            if not self._pending.is_latest(asked):
                 with suppress(MalformedReport):
                     records.detach(reply, records.WATCH)
                 return
-            self._end(asked)
             self._due = max(self._due or 0, asked.round)
             self._heard(asked.node, asked.asks, reply)
 
     def lose(self, batch: Iterable[Asked]) -> None:
         """Nobody waits any longer for those of the messages that are not answered."""
-        for asked in batch:
-            key = asked.metadata.message_id
-            with self._lock:
-                if asked.is_over:
-                    continue
-                self._end(asked)
-                self._on_the_way.pop(key, None)
-                if key:  # it was pushed
-                    self._given_up[key] = asked
-                while len(self._given_up) > GIVEN_UP_MOST:
-                    self._given_up.popitem(last=False)
-                self._due = max(self._due or 0, asked.round)
-                self._each("unanswered", asked.node)
+        with self._lock:
+            for asked in batch:
+                if self._pending.give_up(asked):
+                    self._due = max(self._due or 0, asked.round)
+                    self._each("unanswered", asked.node)
 
     def expire(self, clock: float) -> None:
         """What Flower has thrown away by now will never be pulled."""
         with self._lock:
-            expired = [asked for asked in self._open.values() if asked.expires < clock]
-        self.lose(expired)
+            self.lose([asked for asked in self._pending.open if asked.expires < clock])
 
     def present(self, nodes: Iterable[int]) -> None:
         """These nodes are there, and no others."""
@@ -174,8 +137,7 @@ class Bridge:
     def close(self) -> None:
         """The run is over."""
         with self._lock:
-            waiting = tuple(self._open.values())
-        self.lose(waiting)
+            self.lose(self._pending.open)
         self.settle()
 
     def _is_asked(self, message: Message) -> bool:
@@ -187,19 +149,14 @@ class Bridge:
         kind, node = message.metadata.message_type, message.metadata.dst_node_id
         if kind not in self._fleet.kinds and kind.partition(".")[0] not in self._fleet.kinds:
             return False
-        return node not in self._open and message.has_content() and records.WATCH not in message.content
-
-    def _end(self, asked: Asked) -> None:
-        asked.is_over = True
-        if self._open.get(asked.node) is asked:
-            del self._open[asked.node]
+        return node not in self._pending and message.has_content() and records.WATCH not in message.content
 
     def _settle(self) -> None:
         with self._lock:
             if self._due is None:
                 return
-            self.lose([asked for asked in self._open.values() if asked.round <= self._due - self._fleet.lease])
-            if self._open:
+            self.lose([asked for asked in self._pending.open if asked.round <= self._due - self._fleet.lease])
+            if self._pending.open:
                 return
             number, self._due = self._due, None
             answers = self._settled(number)
@@ -239,8 +196,9 @@ class Bridge:
                 if node in waiting:
                     waiting.discard(node)
                     if reply.has_error() and reply.error.code not in NOT_RUN:
+                        if not self._deaf:  # the others have the same app
+                            _logger.warning(NO_ANSWER, node)
                         self._deaf.add(node)
-                        self._fault(NO_ANSWER, node)
                     self._heard(node, asks, reply)
         except Exception as error:
             self._fault(f"query: {type(error).__name__}: {error}")

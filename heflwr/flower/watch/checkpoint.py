@@ -11,7 +11,7 @@ import numpy as np
 from heflwr.automon import checkpoint
 
 if TYPE_CHECKING:
-    from heflwr.flower.watch.fleet import Line
+    from heflwr.flower.watch.lines import Line
 
 Arrays = dict[str, Any]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from flwr.app import ConfigRecord, Context, Message
 
 from heflwr.automon.errors import MalformedMessage
@@ -111,6 +112,8 @@ class Watcher:
             x: Floats | Absent | None
             if vector is not None:
                 x = vector(place) if calls > self._warm_up else None
+                if isinstance(x, np.ndarray):
+                    x = self._measures[place].following(memory.last, x, memory.calls)
             else:  # what came before a report that the server knows is not what was measured last
                 is_older = ask.session == memory.session and ask.sequence > memory.sequence
                 x = None if is_older else memory.last

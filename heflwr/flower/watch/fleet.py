@@ -7,17 +7,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from heflwr.automon.alerts import Watchman
 from heflwr.automon.answer import Answer
 from heflwr.automon.fleet import Measure
-from heflwr.automon.protocols.pull.coordinator import LEASE, PullCoordinator
+from heflwr.automon.protocols.pull.coordinator import LEASE
 from heflwr.flower.watch import checkpoint as checkpoints
 from heflwr.flower.watch import watched
 from heflwr.flower.watch.faults import Faults
+from heflwr.flower.watch.lines import Line, Settled, Traffic
 from heflwr.monitor import arguments
 
 Sync = Literal["piggyback", "query"]
@@ -25,60 +25,6 @@ SYNCS: tuple[Sync, ...] = ("piggyback", "query")
 
 LOG_MOST = 100_000
 """Settled answers that are kept, of all functions together; the oldest go first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What was known of one function after a round.
-
-    Attributes:
-        name: Of the function.
-        unit: Of its value and its bound.
-        round: 1, 2, ...
-        time: Unix time, seconds.
-        answer: Value, bound and guarantee.
-        reports: Local vectors that came since the beginning.
-        replies: What would have come by then if every node told its vector in each of its replies.
-        reporters: Nodes whose vectors came since the round before.
-    """
-
-    name: str
-    unit: str
-    round: int
-    time: float
-    answer: Answer
-    reports: int
-    replies: int
-    reporters: tuple[int, ...] = ()
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What watching one function took so far.
-
-    Attributes:
-        reports: Replies with a local vector.
-        replies: Replies with a vector, or the word that it is still within its zone.
-        bytes_sent: To the nodes; zones.
-        bytes_received: From them.
-    """
-
-    reports: int = 0
-    replies: int = 0
-    bytes_sent: int = 0
-    bytes_received: int = 0
-
-
-@dataclass(slots=True)
-class Line:
-    """One watched function on the server."""
-
-    measure: Measure
-    coordinator: PullCoordinator
-    watchman: Watchman
-    answer: Answer
-    traffic: Traffic = field(default_factory=Traffic)
-    reporters: set[int] = field(default_factory=set)
 
 
 class Fleet(Mapping[str, Answer]):
@@ -126,7 +72,7 @@ class Fleet(Mapping[str, Answer]):
         self.lease = arguments.integer("lease", lease, 1, 10**6)
         self._checkpoint = None if checkpoint is None else Path(checkpoint)
         self.lock = threading.RLock()
-        self.lines = [self._line(measure) for measure in self.measures]
+        self.lines = [Line.of(measure, self.lease) for measure in self.measures]
         self.dims = [measure.dim for measure in self.measures]
         self._log: deque[Settled] = deque(maxlen=LOG_MOST)
         self._faults = Faults()
@@ -134,13 +80,6 @@ class Fleet(Mapping[str, Answer]):
         self._other_bytes = [0, 0]
         self.queries = 0
         """Messages that were sent for our sake alone."""
-
-    def _line(self, measure: Measure) -> Line:
-        assert measure.bound is not None
-        coordinator = PullCoordinator(
-            measure.function, measure.bound, span=measure.span, is_total=measure.is_total, lease=self.lease
-        )
-        return Line(measure, coordinator, Watchman(measure.alerts), coordinator.answer)
 
     # For users
 
@@ -166,10 +105,7 @@ class Fleet(Mapping[str, Answer]):
     def traffic(self) -> dict[str, Traffic]:
         """What each function took, by name."""
         with self.lock:
-            return {
-                line.measure.name: Traffic(*(getattr(line.traffic, name) for name in Traffic.__slots__))
-                for line in self.lines
-            }
+            return {line.measure.name: replace(line.traffic) for line in self.lines}
 
     @property
     def reports(self) -> int:
@@ -251,15 +187,8 @@ class Fleet(Mapping[str, Answer]):
     def publish(self, round: int, answers: list[Answer]) -> None:
         """A round is over: show its answers, call the alerts and listeners that are due, write the checkpoint."""
         now = time.time()
-        settled: list[Settled] = []
         with self.lock:
-            for line, answer in zip(self.lines, answers, strict=True):
-                line.answer = answer
-                traffic = line.traffic
-                name, unit = line.measure.name, line.measure.unit
-                told = tuple(sorted(line.reporters))
-                line.reporters.clear()
-                settled.append(Settled(name, unit, round, now, answer, traffic.reports, traffic.replies, told))
+            settled = [line.settle(round, now, answer) for line, answer in zip(self.lines, answers, strict=True)]
             self._log.extend(settled)
             listeners = tuple(self._listeners)
         for line, answer in zip(self.lines, answers, strict=True):

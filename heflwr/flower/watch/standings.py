@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from heflwr.flower.watch.fleet import Settled
+from heflwr.flower.watch.lines import Settled
 from heflwr.live.standing import Standing
 
 

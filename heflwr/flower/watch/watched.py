@@ -43,8 +43,8 @@ def listed(watch: Iterable[Measure]) -> tuple[Measure, ...]:
 
 
 def fingerprint(measures: Sequence[Measure]) -> bytes:
-    """Return what two lists have in common if their nodes make the same vectors: of names, metrics and sizes."""
-    told = [[measure.name, list(measure.metrics), measure.dim] for measure in measures]
+    """Return what two lists have in common if their nodes make the same vectors: of names, metrics and so on."""
+    told = [[measure.name, list(measure.metrics), measure.dim, measure.smooth] for measure in measures]
     return hashlib.sha256(json.dumps(told).encode()).digest()[:FINGERPRINT_BYTES]
 
 

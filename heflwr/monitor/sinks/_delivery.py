@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from heflwr.monitor.errors import SinkUnavailable
-from heflwr.monitor.sinks._http import Server
+from heflwr.monitor.sinks._http import Connection, Server
 from heflwr.monitor.sinks._outbox import MemoryOutbox, Outbox
-from heflwr.monitor.sinks._sender import Sender, Wire
+from heflwr.monitor.sinks._sender import Post, Sender, Wire
 from heflwr.monitor.sinks._spool import Leftovers, Spool, home_of
 
 
@@ -17,7 +18,16 @@ class Delivery:
     """Takes rows between its making and close()."""
 
     def __init__(
-        self, server: Server, wire: Wire, run: str, path: str, head: str = "{}", *, spool: Path | None, mark: str = ""
+        self,
+        server: Server,
+        wire: Wire,
+        run: str,
+        path: str,
+        head: str = "{}",
+        *,
+        spool: Path | None,
+        mark: str = "",
+        connect: Callable[[Server], Post] = Connection,
     ) -> None:
         """Take handles and start the thread.
 
@@ -29,6 +39,7 @@ class Delivery:
             head: What all rows have in common, as a JSON object.
             spool: Directory in which rows wait; None for memory.
             mark: Keeps what is spooled for one server apart from what is spooled for it in other words.
+            connect: Makes what carries the rows, in the thread that uses it; default a POST over HTTP.
 
         Raises:
             SinkUnavailable: The authority's file, the spool or a thread cannot be had.
@@ -48,7 +59,7 @@ class Delivery:
                 raise SinkUnavailable(f"cannot spool to {spool}: {error.strerror}; choose another directory") from error
             outboxes.insert(0, self._spool)
             claim_leftover = Leftovers(home).claim_next
-        self._sender = Sender(server, wire, outboxes, claim_leftover)
+        self._sender = Sender(server, wire, outboxes, claim_leftover, connect)
         try:
             self._sender.start()
         except RuntimeError as error:  # the system has no thread left

@@ -9,6 +9,7 @@ from heflwr.exposition.endpoint import Answer, Request
 from heflwr.exposition.text import Family, format_for, render
 from heflwr.monitor.metrics import Kind, Metric, Prometheus
 from heflwr.monitor.sample import MISSING, Run, Sample
+from heflwr.monitor.sinks._running_sums import RunningSums
 
 _ABOUT = {"version": "heflwr", "python": "python", "platform": "platform"}
 """Labels of heflwr_build_info, and where a run's versions hold them."""
@@ -34,7 +35,7 @@ class RunFamilies:
         """
         self._run = run
         self._labels = dict(labels)
-        self._sums = [0.0] * len(run.metrics)
+        self._sums = RunningSums(run.metrics)
         self._latest = _Latest(0, MISSING, (MISSING,) * len(run.metrics))
         self._families: dict[str, list[tuple[int, Metric, Prometheus]]] = {}
         for index, metric in enumerate(run.metrics):
@@ -43,19 +44,7 @@ class RunFamilies:
 
     def take(self, sample: Sample) -> None:
         """Let scrapes see this sample from now on."""
-        values = list(sample.values)
-        for index, metric in enumerate(self._run.metrics):
-            if metric.kind is Kind.DELTA:
-                values[index] = self._add(index, values[index])
-        self._latest = _Latest(sample.sequence + 1, sample.time, tuple(values))
-
-    def _add(self, index: int, value: float) -> float:
-        """Return the counter's value; a power rail may read below zero at idle, but a counter must never fall."""
-        before = self._latest.values[index]
-        if value != value:
-            return before
-        self._sums[index] += value
-        return max(self._sums[index], 0.0 if before != before else before)
+        self._latest = _Latest(sample.sequence + 1, sample.time, self._sums.take(sample.values))
 
     def _collect(self) -> Iterator[Family]:
         """Yield every family that has a value."""

@@ -38,12 +38,14 @@ class Server:
         authorization: Header of that name, None for none.
         verify: Check the certificate; a path names the authority to trust.
         timeout: Seconds to wait for a connection, and for each piece of an answer.
+        headers: More of them, as pairs.
     """
 
     url: str
     authorization: str | None
     verify: bool | str
     timeout: float
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Answer(NamedTuple):
@@ -115,6 +117,7 @@ class Connection:
             return Answer(response.status_code, answer, _seconds(response.headers.get("Retry-After", "")))
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(self._server.headers)
         if self._server.authorization is not None:
             request.headers["Authorization"] = self._server.authorization
         return request

@@ -52,6 +52,16 @@ class Wire(Protocol):
         """Return True where the answer says that all rows are there; any other 2xx is not from such a server."""
 
 
+class Post(Protocol):
+    """What carries bodies to one server, for one thread; `_http.Connection` is one."""
+
+    def post(self, path: str, body: bytes, content_type: str, timeout: float) -> Answer:
+        """Send, and return the answer; raises Trouble or any other error where there is none."""
+
+    def close(self) -> None:
+        """Give handles back."""
+
+
 @dataclass(slots=True)
 class Tally:
     """What became of the rows.
@@ -71,13 +81,19 @@ class Sender:
     """Empties outboxes, those of former runs first, each in order."""
 
     def __init__(
-        self, server: Server, wire: Wire, outboxes: Sequence[Outbox], claim_leftover: Callable[[], Outbox | None]
+        self,
+        server: Server,
+        wire: Wire,
+        outboxes: Sequence[Outbox],
+        claim_leftover: Callable[[], Outbox | None],
+        connect: Callable[[Server], Post] = Connection,
     ) -> None:
         self.tally = Tally()
         self._server = server
         self._wire = wire
         self._outboxes = tuple(outboxes)
         self._claim_leftover = claim_leftover
+        self._connect = connect
         self._leftovers: tuple[Outbox, ...] = ()  # replaced, never changed: facts() reads it from another thread
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -112,12 +128,12 @@ class Sender:
         return (*self._leftovers, *self._outboxes)
 
     def _run(self) -> None:
-        connection: Connection | None = None
+        connection: Post | None = None
         try:
             with contextlib.ExitStack() as stack:
                 while self._is_due():
                     try:
-                        connection = connection or stack.enter_context(contextlib.closing(Connection(self._server)))
+                        connection = connection or stack.enter_context(contextlib.closing(self._connect(self._server)))
                         self._send(connection)
                     except Exception as error:  # a network can fail in a hundred ways; all mean: later
                         self._failed(error)
@@ -172,7 +188,7 @@ class Sender:
     def _is_worth_a_last_try(self) -> bool:
         return time.monotonic() < self._deadline and self._waiting() > 0
 
-    def _send(self, connection: Connection) -> None:
+    def _send(self, connection: Post) -> None:
         trouble = ""
         for outbox in self.outboxes:
             try:
