@@ -157,6 +157,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.flower.watch",
     },
     "heflwr.automon.errors": set(),
+    "heflwr.automon.arguments": set(),
     "heflwr.automon.answer": set(),
     "heflwr.automon.box": set(),
     "heflwr.automon.alerts": {"heflwr.automon.answer"},
@@ -191,6 +192,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "heflwr.automon.protocols": {
         "heflwr.automon.affine_bounds",
         "heflwr.automon.answer",
+        "heflwr.automon.arguments",
         "heflwr.automon.box",
         "heflwr.automon.curvature",
         "heflwr.automon.errors",
@@ -201,6 +203,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "heflwr.automon.coordinator": {
         "heflwr.automon.answer",
+        "heflwr.automon.arguments",
         "heflwr.automon.function",
         "heflwr.automon.messages",
         "heflwr.automon.protocols",
@@ -245,7 +248,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.automon.tuning",
         "heflwr.automon.zones",
     },
-    "heflwr.automon.oracle": {"heflwr.automon.function", "heflwr.automon.zones"},
+    "heflwr.automon.oracle": {"heflwr.automon.arguments", "heflwr.automon.function", "heflwr.automon.zones"},
     "heflwr.automon.fleet": {
         "heflwr.automon.alerts",
         "heflwr.automon.answer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from heflwr.automon.arguments import check_error_bound, check_nodes
 from heflwr.automon.function import check_function
 from heflwr.automon.protocols import gm
 from heflwr.automon.protocols.oneway import OnewayCoordinator, choose_certifier
@@ -28,7 +29,7 @@ class Coordinator:
     Args:
         function: What is monitored.
         nodes: How many nodes there are at the start, numbered from 0; the first answer waits for all of them.
-        error_bound: > 0.
+        error_bound: > 0, finite.
         protocol: "auto" is what we recommend, now "oneway"; "gm" is AutoMon's.
         options: For "auto" and "oneway" `guarantee` and `seed`; for "gm" those of `protocols.gm.Coordinator`.
 
@@ -40,7 +41,8 @@ class Coordinator:
     def __init__(
         self, function: Function, nodes: int, error_bound: float, protocol: Protocol = "auto", **options: Any
     ) -> None:
-        _check(function, protocol, options)
+        _check(function, error_bound, protocol, options)
+        check_nodes(nodes)
         self._machine: LiveCoordinator
         if protocol == "gm":
             self._machine = gm.Coordinator(function, nodes, error_bound, **options)
@@ -66,7 +68,7 @@ class Coordinator:
             protocol: As before.
             options: As before.
         """
-        _check(function, protocol, options)
+        _check(function, error_bound, protocol, options)
         coordinator = cls.__new__(cls)
         if protocol == "gm":
             coordinator._machine = gm.Coordinator.from_state(state, function, error_bound, **options)
@@ -133,8 +135,9 @@ class Coordinator:
         return self._machine.restart()
 
 
-def _check(function: Function, protocol: str, options: Mapping[str, Any]) -> None:
+def _check(function: Function, error_bound: float, protocol: str, options: Mapping[str, Any]) -> None:
     check_function(function)
+    check_error_bound(error_bound)
     if protocol not in ("auto", "oneway", "gm"):
         raise ValueError(f"protocol must be 'auto', 'oneway' or 'gm', got {protocol!r}")
     check_options(protocol, options)

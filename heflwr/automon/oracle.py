@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from heflwr.automon.arguments import check_error_bound
+
 if TYPE_CHECKING:
     from heflwr.automon.function import Function
     from heflwr.automon.zones.zone import Floats, Indices
@@ -211,8 +213,7 @@ def _is_within(lowest: float, highest: float, error_bound: float) -> bool:
 
 
 def _checked(function: Function, data: Floats, error_bound: float) -> Floats:
-    if not error_bound > 0:
-        raise ValueError(f"error_bound must be > 0, got {error_bound}")
+    check_error_bound(error_bound)
     array = np.ascontiguousarray(data, dtype=np.float64)
     if array.ndim != 3 or array.shape[2] != function.dim or 0 in array.shape:
         raise ValueError(f"data must have shape (rounds, nodes, {function.dim}), got {array.shape}")

@@ -181,3 +181,24 @@ def test_a_state_of_something_else_is_refused() -> None:
         Coordinator.from_state(state, ROOT, 0.1)
     with pytest.raises(ValueError, match="lacks anchors"):
         Coordinator.from_state(Coordinator(PRODUCT, 3, 0.1, "gm").state, PRODUCT, 0.1)
+
+
+@pytest.mark.parametrize("protocol", ["oneway", "gm"])
+@pytest.mark.parametrize(
+    ("nodes", "bound", "said"),
+    [
+        (0, 0.1, "nodes must be >= 1 and whole, got 0"),
+        (2.5, 0.1, "nodes must be >= 1 and whole, got 2.5"),
+        (True, 0.1, "nodes must be >= 1 and whole, got True"),
+        (2, 0.0, "error_bound must be > 0 and finite, got 0.0"),
+        (2, float("inf"), "error_bound must be > 0 and finite, got inf"),
+        (2, float("nan"), "error_bound must be > 0 and finite, got nan"),
+        (2, "0.1", "error_bound must be > 0 and finite, got '0.1'"),
+    ],
+)
+def test_a_coordinator_names_the_argument_that_it_cannot_use(
+    protocol: str, nodes: int, bound: float, said: str
+) -> None:
+    """At the door, with the value, whatever the protocol."""
+    with pytest.raises(ValueError, match=said):
+        Coordinator(PRODUCT, nodes, bound, protocol)

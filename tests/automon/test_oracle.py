@@ -134,7 +134,7 @@ def test_still_data_need_the_first_reports_only() -> None:
 @pytest.mark.parametrize("bound", [lower_bound_info, lower_bound_filter])
 def test_wrong_arguments_are_refused(bound: Any) -> None:
     """A bound of zero and data of another dimension."""
-    with pytest.raises(ValueError, match="error_bound must be > 0, got 0"):
+    with pytest.raises(ValueError, match="error_bound must be > 0 and finite, got 0"):
         bound(SADDLE, np.zeros((3, 2, 2)), 0)
     with pytest.raises(ValueError, match="data must have shape"):
         bound(SADDLE, np.zeros((3, 2, 1)), 0.1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heflwr.automon.answer import Guarantee
+from heflwr.automon.arguments import check_error_bound
 from heflwr.automon.curvature import extremes
 from heflwr.automon.errors import UnsupportedFunction
 from heflwr.automon.zones.dc import DcZone, neighbourhood
@@ -32,8 +33,7 @@ class Adcd:
     """
 
     def __init__(self, function: Function, error_bound: float, *, seed: int = 0, why_not: str = "") -> None:
-        if not error_bound > 0:
-            raise ValueError(f"error_bound must be > 0, got {error_bound}")
+        check_error_bound(error_bound)
         self._function = function
         self._error_bound = error_bound
         self._seed = seed

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heflwr.automon.answer import Answer, Guarantee
+from heflwr.automon.arguments import check_error_bound, check_nodes
 from heflwr.automon.messages import COORDINATOR, Envelope, Message, Vector
 
 if TYPE_CHECKING:
@@ -59,10 +60,8 @@ class Coordinator:
     lazy_syncs = 0
 
     def __init__(self, function: Function, nodes: int, error_bound: float, *, period: int = 1) -> None:
-        if nodes < 1:
-            raise ValueError(f"nodes must be >= 1, got {nodes}")
-        if not error_bound > 0:
-            raise ValueError(f"error_bound must be > 0, got {error_bound}")
+        check_nodes(nodes)
+        check_error_bound(error_bound)
         self._function, self._error_bound, self._period = function, error_bound, period
         self._awaited = set(range(nodes))
         self._vectors: dict[int, Floats] = {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heflwr.automon.answer import Guarantee
+from heflwr.automon.arguments import check_error_bound
 from heflwr.automon.errors import UnsupportedFunction
 from heflwr.automon.protocols.nearest import nearest_entropy, nearest_variance
 from heflwr.automon.zones.admissible import AdmissibleZone
@@ -54,8 +55,7 @@ class Tailored:
         guarantee: Guarantee,
         reason: str,
     ) -> None:
-        if not error_bound > 0:
-            raise ValueError(f"error_bound must be > 0, got {error_bound}")
+        check_error_bound(error_bound)
         self._function, self._error_bound, self._derive = function, error_bound, derive
         self.guarantee, self.reason = guarantee, reason
 

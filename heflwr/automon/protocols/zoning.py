@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heflwr.automon.answer import Guarantee
+from heflwr.automon.arguments import check_error_bound
 from heflwr.automon.errors import UnsupportedFunction
 from heflwr.automon.protocols.adcd import Adcd
 from heflwr.automon.protocols.affine import Affine
@@ -44,8 +45,7 @@ def choose(function: Function, error_bound: float, *, guarantee: AtLeast | None 
     Raises:
         ValueError: f does not allow the guarantee, or a Hessian contradicts the shape that the caller says f has.
     """
-    if not error_bound > 0:
-        raise ValueError(f"error_bound must be > 0, got {error_bound}")
+    check_error_bound(error_bound)
     if guarantee not in (None, "exact", "guaranteed", "heuristic"):
         raise ValueError(f"guarantee must be 'exact', 'guaranteed', 'heuristic' or None, got {guarantee!r}")
     chosen = _strongest(function, error_bound, guarantee == "heuristic", seed)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heflwr.automon.answer import Answer
+from heflwr.automon.arguments import check_nodes
 from heflwr.automon.messages import (
     Constraint,
     Envelope,
@@ -97,8 +98,7 @@ class Coordinator:
         derivation: Derivation | None = None,
         seed: int = 0,
     ) -> None:
-        if nodes < 1:
-            raise ValueError(f"nodes must be >= 1, got {nodes}")
+        check_nodes(nodes)
         if sync not in ("eager", "lazy-random", "lazy-lru"):
             raise ValueError(f"sync must be eager, lazy-random or lazy-lru, got {sync!r}")
         if sync != "eager" and not slack:

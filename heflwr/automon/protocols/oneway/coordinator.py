@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heflwr.automon.answer import Answer
+from heflwr.automon.arguments import check_error_bound, check_nodes
 from heflwr.automon.messages import Envelope, Message, Report, Request, Vector, Violation
 from heflwr.automon.protocols.door import Door
 from heflwr.automon.protocols.oneway.books import Books
@@ -50,10 +51,8 @@ class OnewayCoordinator:
     """
 
     def __init__(self, function: Function, nodes: int, error_bound: float, certifier: Certifier) -> None:
-        if nodes < 1:
-            raise ValueError(f"nodes must be >= 1, got {nodes}")
-        if not error_bound > 0:
-            raise ValueError(f"error_bound must be > 0, got {error_bound}")
+        check_nodes(nodes)
+        check_error_bound(error_bound)
         self._function = function
         self._error_bound = error_bound
         self._books = Books(nodes, int(function.dim))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heflwr.automon.answer import Answer
+from heflwr.automon.arguments import check_error_bound
 from heflwr.automon.box import Box
 from heflwr.automon.errors import UnsupportedFunction
 from heflwr.automon.function import check_function
@@ -77,8 +78,7 @@ class PullCoordinator:
         seed: int = 0,
     ) -> None:
         check_function(function)
-        if not 0 < error_bound < inf:
-            raise ValueError(f"error_bound must be > 0, got {error_bound}")
+        check_error_bound(error_bound)
         if lease < 1:
             raise ValueError(f"lease must be >= 1, got {lease}")
         self._function = function

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import product
 from math import inf
 from typing import TYPE_CHECKING
@@ -25,8 +26,8 @@ LARGEST = 10
 """Coordinates of a box whose corners are looked at one by one."""
 
 
-class Smooth:
-    """f(c + u) - f(c) - g.u is between the bends that `bends` tells: the slab along the gradient is the zone's cut."""
+class Smooth(ABC):
+    """An outline that cuts its zones by a slab along the gradient."""
 
     guarantee = Guarantee.GUARANTEED
     reason = ""
@@ -43,6 +44,18 @@ class Smooth:
         gradient = np.asarray(self._function.gradient(centre), dtype=np.float64)
         return np.array([gradient, -gradient]), np.array([error_bound, error_bound])
 
+    @abstractmethod
+    def range(self, centre: Floats, spread: Spread) -> Range:
+        """The lowest and the highest f around `centre`, (d,)."""
+
+    def _box(self, centre: Floats, reach: Floats) -> Box:
+        box, domain = Box.around(centre, reach), self._function.domain
+        return box if domain is None else box.intersect(domain)
+
+
+class Tangent(Smooth):
+    """f(c + u) - f(c) - g.u is between the bends that `bends` tells."""
+
     def range(self, centre: Floats, spread: Spread) -> Range:
         """See the class."""
         value = float(self._function.value(centre))
@@ -50,16 +63,12 @@ class Smooth:
         up, down = self.bends(centre, gradient, spread.reach)
         return value - spread.support(-gradient) - down, value + spread.support(gradient) + up
 
+    @abstractmethod
     def bends(self, centre: Floats, gradient: Floats, reach: Floats) -> tuple[float, float]:
         """How far f is at most above and below its tangent plane within reach of `centre`, (d,); >= 0."""
-        raise NotImplementedError
-
-    def _box(self, centre: Floats, reach: Floats) -> Box:
-        box, domain = Box.around(centre, reach), self._function.domain
-        return box if domain is None else box.intersect(domain)
 
 
-class Flat(Smooth):
+class Flat(Tangent):
     """A linear function."""
 
     guarantee = Guarantee.EXACT
@@ -72,7 +81,7 @@ class Flat(Smooth):
         return 0.0, 0.0
 
 
-class Constant(Smooth):
+class Constant(Tangent):
     """A constant Hessian H: u'Hu / 2 is at most what its entries, or its eigenvalues, allow in the box."""
 
     reason = "the Hessian is constant, so its bend over a box is bounded in closed form"
@@ -101,7 +110,7 @@ class Constant(Smooth):
         )
 
 
-class Curved(Smooth):
+class Curved(Tangent):
     """A convex or concave function: it is on one side of its tangent plane, and furthest from it at a corner."""
 
     def __init__(self, function: Function, *, is_convex: bool) -> None:
@@ -156,7 +165,7 @@ class Bounded(Smooth):
         return lowest, highest
 
 
-class Searched(Smooth):
+class Searched(Tangent):
     """Extreme eigenvalues in the box, by a search that may miss them."""
 
     guarantee = Guarantee.HEURISTIC
