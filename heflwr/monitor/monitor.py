@@ -81,6 +81,8 @@ class Monitor:
             ValueError: A value out of range; the text says which are allowed.
             TypeError: A value of the wrong type.
         """
+        if not isinstance(sinks, Iterable):  # one sink alone
+            raise TypeError(f"sinks must be a list of sinks, such as [{type(sinks).__name__}(...)], got {sinks!r}")
         self._sinks = tuple(_sink(place, sink) for place, sink in enumerate(sinks))
         self._interval = arguments.number("interval", interval, *INTERVAL_RANGE)
         self._runner_name = arguments.choice("runner", runner, _RUNNERS)

@@ -315,9 +315,11 @@ def test_hundred_runs_leave_no_threads_descriptors_or_processes(runner: str, tmp
 
 
 def test_what_is_no_sink_is_refused_at_the_door() -> None:
-    """With its place and what it lacks."""
+    """With its place and what it lacks; one sink alone, with the list that it should be in."""
     with pytest.raises(TypeError, match=r"sinks\[1\].*'log.txt'.*flush_seconds"):
         Monitor([FileSink("log.txt"), "log.txt"])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"sinks must be a list of sinks, such as \[FileSink\(...\)\]"):
+        Monitor(FileSink("log.jsonl"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
