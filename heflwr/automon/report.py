@@ -48,7 +48,7 @@ class Report:
 
     @property
     def errors(self) -> Floats:
-        """(rounds,): |true value - estimate|."""
+        """(rounds,): how far the estimate is from the true value, >= 0."""
         return np.abs(self.true_values - self.estimates)
 
     @property

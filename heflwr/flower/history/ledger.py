@@ -175,25 +175,26 @@ class History:
         """Return what the run cost, in plain numbers; None where nobody measured it. Never raises.
 
         Returns:
-            (Costs below 0 and beyond `cost.LARGEST` count as not measured.)
-            rounds, nodes: How many there were.
-            messages, reports, errors, lost: Messages; replies with a report; errors; those without an answer.
-            wall_seconds: From the first message sent to the last reply received.
-            call_seconds, cpu_seconds, energy_joules: Sums over all calls that measured them.
-            memory_peak_bytes: The highest of all calls.
-            bytes_sent, bytes_received: Records of the messages and of the replies, as the server saw them.
-            slowest_node, slowest_name: The node with the most call seconds in all.
-            straggler_ratio: Its call seconds over those of the median node.
-            energy_joules_per_round: Mean over the rounds that have any.
-            accuracy: None without such a metric (see `learning.accuracy_of`), else metric and source (its name, and
-                who told: "server", "evaluate" or "train"), first_percent, best_percent, best_round, gained_points
-                (best less first), percent_per_round (by round), and cpu_seconds_per_point and energy_joules_per_point:
-                what was spent after the first value's round and up to the best one's, a percentage point gained.
-            per_round: By round, 0 for messages that belong to none: messages to bytes_received as above, and
-                slowest_node, slowest_name and straggler_ratio of the kind of message that held the round up longest.
-            per_node: By node id: name, and messages to bytes_received as above.
-            overhead: The fields of `Overhead`, and overhead_cpu_seconds.
-            faults, last_fault: As the attributes of the history.
+            By key; costs below 0 and beyond `cost.LARGEST` count as not measured.
+
+            - rounds, nodes: How many there were.
+            - messages, reports, errors, lost: Messages; replies with a report; errors; those without an answer.
+            - wall_seconds: From the first message sent to the last reply received.
+            - call_seconds, cpu_seconds, energy_joules: Sums over all calls that measured them.
+            - memory_peak_bytes: The highest of all calls.
+            - bytes_sent, bytes_received: Records of the messages and of the replies, as the server saw them.
+            - slowest_node, slowest_name: The node with the most call seconds in all.
+            - straggler_ratio: Its call seconds over those of the median node.
+            - energy_joules_per_round: Mean over the rounds that have any.
+            - accuracy: None without such a metric (see `learning.accuracy_of`), else metric and source (its name, and
+              who told: "server", "evaluate" or "train"), first_percent, best_percent, best_round, gained_points
+              (best less first), percent_per_round (by round), and cpu_seconds_per_point and energy_joules_per_point:
+              what was spent after the first value's round and up to the best one's, a percentage point gained.
+            - per_round: By round, 0 for messages that belong to none: messages to bytes_received as above, and
+              slowest_node, slowest_name and straggler_ratio of the kind of message that held the round up longest.
+            - per_node: By node id: name, and messages to bytes_received as above.
+            - overhead: The fields of `Overhead`, and overhead_cpu_seconds.
+            - faults, last_fault: As the attributes of the history.
         """
         overhead = self.overhead
         return summary.summarize(self.entries, self.scores) | {
