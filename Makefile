@@ -4,6 +4,7 @@
 # make bench  measure heflwr beside its peers, and what it costs a Flower app: twenty minutes
 # make bench-automon   messages of heflwr.automon beside a reference's: eight minutes; data in HEFLWR_AUTOMON_DATA
 # make bench-collector   what the collector takes, beside InfluxDB and Pushgateway where they are installed
+# make docs   the documentation as a site, in out/site
 # make screenshots   the pictures of the collector's page in docs/
 # make test-flower-versions   the tests of heflwr.flower on the oldest and the newest Flower
 
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 PROGRAMS := chromium influxd ip openssl prometheus victoria-metrics
 PACKAGES := chromium influxdb iproute2 openssl postgresql prometheus victoria-metrics
 
-.PHONY: demo test test-flower-versions lint bench bench-automon bench-collector screenshots setup programs clean
+.PHONY: demo docs test test-flower-versions lint bench bench-automon bench-collector screenshots setup programs clean
 
 demo: setup
 	$(BIN)/python examples/flower_simulation/run.py --out out/demo
@@ -51,6 +52,9 @@ bench-automon: setup
 
 bench-collector: setup
 	$(BIN)/python -m benchmarks.collector
+
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs out/site
 
 screenshots: setup programs
 	$(BIN)/python tests/page/screenshots.py docs

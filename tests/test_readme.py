@@ -1,4 +1,4 @@
-"""The README says nothing that does not run: its Python blocks are executed, its links lead somewhere."""
+"""README, tutorial and how-tos say nothing that does not run: their Python blocks are executed, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -11,12 +11,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = ROOT / "docs"
+PROGRAMS = [
+    ROOT / "README.md",
+    DOCS / "tutorial.md",
+    *sorted(DOCS.glob("howto/*.md")),
+    *sorted(DOCS.glob("migration/*.md")),
+]
+BLOCKS = [
+    pytest.param(block, id=f"{page.stem} {place}")
+    for page in PROGRAMS
+    for place, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+]
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_a_python_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_python_block_runs(block: str, tmp_path: Path) -> None:
     """As an unguarded script in an empty directory, without a warning."""
     script = tmp_path / "block.py"
     script.write_text(block)
@@ -33,7 +44,7 @@ def test_a_python_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
     assert result.stdout
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
 def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
     """Relative links only; what lies elsewhere cannot be checked here."""
     for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
