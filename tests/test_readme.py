@@ -1,4 +1,4 @@
-"""README, tutorial and how-tos say nothing that does not run: their Python blocks are executed, links lead somewhere."""
+"""README, tutorial, how-tos say nothing that does not run: their Python blocks are executed, links lead somewhere."""
 
 from __future__ import annotations
 
