@@ -9,11 +9,15 @@ from typing import NoReturn
 import pytest
 
 PACKAGES = {
+    "amtool": "prometheus-alertmanager",
+    "bwrap": "bubblewrap",
     "chromium": "chromium",
     "influxd": "influxdb",
     "ip": "iproute2",
+    "nginx": "nginx-light",
     "openssl": "openssl",
     "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
     "promtool": "prometheus",
     "victoria-metrics": "victoria-metrics",
 }

@@ -40,7 +40,13 @@ COLUMNS: tuple[Metric, ...] = (
         "cpu_usage", "percent", Kind.RATE, "CPU used, of the whole machine.", "heflwr_client_cpu_usage_ratio", 1e-2
     ),
     _column("wait_share", "ratio", Kind.RATE, "Share of the wall time in which less than one core computed."),
-    _column("cpu_wait_seconds", "seconds", Kind.DELTA, "Time in which the calling thread was ready but had no CPU."),
+    _column(
+        "cpu_wait_seconds",
+        "seconds",
+        Kind.DELTA,
+        "Time in which the calling thread was ready but had no CPU.",
+        "heflwr_client_cpu_wait_seconds",
+    ),
     _column("memory_bytes", "bytes", Kind.LEVEL, "Resident memory of the process at the end of the call."),
     _column(
         "memory_peak_bytes",

@@ -221,9 +221,11 @@ class Sampling:
             self.report.sinks = [self._facts(sink) for sink in self._sinks]
         return self.report
 
-    def close(self) -> None:
-        """Give every handle back; never raises."""
+    def close(self, *, is_orphaned: bool = False) -> None:
+        """Give every handle back; never raises. Sinks that want to know hear that the monitor was not stopped."""
         for sink in self._sinks:
+            if is_orphaned and (orphan := getattr(sink, "orphan", None)) is not None:
+                self._try(type(sink).__name__, orphan)
             self._try(type(sink).__name__, sink.close)
         self.refresh_report()
         self._is_closed = True

@@ -149,7 +149,7 @@ def test_promtool_finds_no_fault() -> None:
         text = get(gauges)
     result = subprocess.run([need("promtool"), "check", "metrics"], input=text, capture_output=True, text=True)
     assert ("", "", 0) == (result.stdout, result.stderr, result.returncode)
-    assert 8 + sum(column.prometheus is not None for column in COLUMNS) == text.count("# TYPE ")
+    assert 11 + sum(column.prometheus is not None for column in COLUMNS) == text.count("# TYPE ")
     assert [] == re.findall(r"# HELP (\w+) (?![A-Z].*\.$)", text, re.M)
 
 
@@ -194,6 +194,39 @@ def test_the_straggler_ratio_is_that_of_the_last_training() -> None:
             for node, seconds in enumerate(durations):
                 gauges.entry(call(node, number, kind, cost={"seconds": float(seconds)}))
         assert 3 == scrape(gauges)[series("heflwr_flower_straggler_ratio")]
+
+
+def test_the_energy_of_a_round_is_told_when_it_is_over() -> None:
+    """All its calls together, beside the median of five rounds or more before it; what comes late counts nowhere."""
+    spent, usual = series("heflwr_flower_round_energy_joules"), series("heflwr_flower_round_energy_median_joules")
+    told = []
+    with serving() as gauges:
+        for number, joules in enumerate((5.0, 1.0, 2.0, 4.0, 3.0, 9.0), 1):
+            gauges.sent("train", number, 2)
+            for kind in ("train", "evaluate"):
+                gauges.sent(kind, number, 2)
+                gauges.entry(call(1, number, kind, cost={"energy_joules": joules / 2}))
+            gauges.entry(call(2, number - 1, cost={"energy_joules": 1e6}))
+            found = scrape(gauges)
+            told.append((found.get(spent), found.get(usual)))
+        for number in (7, 8):  # nobody measures the seventh
+            gauges.sent("train", number, 2)
+            found = scrape(gauges)
+            told.append((found.get(spent), found.get(usual)))
+    assert [(None, None), *((joules, None) for joules in (5, 1, 2, 4, 3)), (9, 3), (9, 3)] == told
+
+
+def test_calls_that_told_their_cost_are_counted() -> None:
+    """By node and type, as the seconds are that they took, so that the mean of a call can be asked for."""
+    with serving() as gauges:
+        for kind in ("train", "train", "evaluate"):
+            gauges.entry(call(1, kind=kind, cost={"seconds": 1.5}))
+        gauges.entry(call(1, cost={}))
+        found = scrape(gauges)
+    calls = {
+        dict(labels)["kind"]: value for (name, labels), value in found.items() if name == "heflwr_client_calls_total"
+    }
+    assert {"train": 2, "evaluate": 1} == calls
 
 
 def test_faults_overhead_and_lost_messages_are_counted() -> None:

@@ -31,6 +31,7 @@ COUNTS = {
     "heflwr_open_file_descriptors",
     "heflwr_context_switches_total",
     "heflwr_build_info",
+    "heflwr_cpu_limit_cores",
 }
 """What has no unit."""
 
@@ -72,7 +73,9 @@ def lint(text: str) -> list[str]:
 def everything() -> str:
     """Return the exposition of a machine that has every source there is."""
     versions = {"heflwr": "1.0", "python": "3.13.0", "platform": "Linux"}
-    run = Run("client", "0123", 1, 1.7e9, 5.0, METRICS, versions=versions)
+    run = Run(
+        "client", "0123", 1, 1.7e9, 5.0, METRICS, versions=versions, limits={"cpu_cores": 1.5, "memory_bytes": 2**30}
+    )
     sink = PrometheusSink(0, host="127.0.0.1")
     sink.open(run)
     try:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -78,6 +81,37 @@ def test_prometheus_finds_what_registered(tmp_path: Path) -> None:
         assert targets(collected) == set()
     assert {labels["identifier"] for labels in series} == {"process", "thread"}
     assert len({labels["run"] for labels in series}) == 2
+
+
+@BOTH
+def test_a_killed_client_stays_on_the_list(tmp_path: Path, monitors: Any) -> None:
+    """Until its lease ends: Prometheus looks for it in vain, and someone hears of it. Its endpoint is gone at once."""
+    script = f"""
+import sys
+from {monitors.__name__} import PrometheusMonitor
+
+with PrometheusMonitor(0, 0.2, host="127.0.0.1", register=sys.argv[1]) as monitor:
+    print(monitor.port, flush=True)
+    sys.stdin.read()
+"""
+    with collector(tmp_path / "heflwr.db") as collected:
+        command = [sys.executable, "-c", script, collected.url]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            target = f"127.0.0.1:{int(process.stdout.readline())}"
+            wait_for(lambda: targets(collected) == {target}, what="its registration")
+            process.kill()
+        wait_for(lambda: not is_open(target), what="a closed port")
+        assert targets(collected) == {target}
+
+
+def is_open(target: str) -> bool:
+    host, _, port = target.partition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def targets(collected: Collected) -> set[str]:

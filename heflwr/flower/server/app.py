@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from flwr.app import Context
@@ -16,7 +17,9 @@ from heflwr.monitor.sinks import Sink
 
 if TYPE_CHECKING:
     from heflwr.automon.fleet import Measure
+    from heflwr.flower.watch.channel import LiveChannel
     from heflwr.flower.watch.fleet import Fleet
+    from heflwr.live import LiveCoordinator
 
 
 class MonitoredServer(ServerApp):
@@ -28,6 +31,7 @@ class MonitoredServer(ServerApp):
         app: The wrapped one.
         history: What the last run cost; it grows while the run goes on.
         fleet: What the last run knows of the watched functions; None where nothing is watched.
+        live: The live channel's coordinator of this run, or of the last one; None where there is none.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class MonitoredServer(ServerApp):
         sync: str | None = None,
         lease: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        live: LiveChannel | None = None,
     ) -> None:
         super().__init__()
         self.app = app
@@ -52,16 +57,25 @@ class MonitoredServer(ServerApp):
         if self._watch == () and self._watching:
             raise ValueError(f"{', '.join(self._watching)} only mean something together with watch=[...]")
         self.fleet = self._new_fleet()
+        self._channel = live
+        self.live: LiveCoordinator | None = None
 
     def __call__(self, grid: Grid, context: Context) -> None:
-        """Run the app."""
+        """Run the app.
+
+        Raises:
+            LiveError, ValueError: The live channel's address or keys cannot be had; nothing was run.
+        """
         if self.history.entries:
             self.history = History()
         if self.fleet is not None and self.fleet.has_news:
             self.fleet = self._new_fleet()
         watch = () if self.fleet is None else self.fleet
-        with MonitoredGrid(grid, sinks=self._sinks, history=self.history, watch=watch) as monitored:
-            self.app(monitored, context)
+        with ExitStack() as stack:
+            if self._channel is not None:
+                self.live = stack.enter_context(self._channel.coordinator())
+            monitored = MonitoredGrid(grid, sinks=self._sinks, history=self.history, watch=watch)
+            self.app(stack.enter_context(monitored), context)
 
     def main(self) -> Any:
         """Register the main function with the app itself."""
@@ -79,9 +93,10 @@ class MonitoredServer(ServerApp):
         return Fleet(self._watch, **self._watching)  # type: ignore[arg-type]  # which checks them
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("history", "fleet")}
+        return {name: value for name, value in vars(self).items() if name not in ("history", "fleet", "live")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self.live = None
         self.history = History()
         self.fleet = self._new_fleet()

@@ -15,6 +15,7 @@ from heflwr.flower.entry import Entry
 from heflwr.flower.history.learning import KINDS, SERVER, WEIGHTS, weight_of, weighted_mean
 from heflwr.flower.history.ledger import History, Overhead
 from heflwr.flower.history.summary import straggler_ratio
+from heflwr.flower.server.round_energy import RoundEnergy
 from heflwr.monitor.metrics import Kind
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ OTHER = "other"
 
 LABEL_LENGTH = 100
 """Longest text of a label; records and errors may bring longer ones."""
+
+_ROUND_ENERGY = (
+    ("heflwr_flower_round_energy_joules", "Energy of all calls of the latest round that is over."),
+    ("heflwr_flower_round_energy_median_joules", "Median of the rounds before it, from the fifth on."),
+)
 
 _EXPORTED = tuple((column, column.prometheus) for column in COLUMNS if column.prometheus is not None)
 
@@ -61,8 +67,10 @@ class Families:
         self._told: dict[int, tuple[str, int]] = {}  # by node, the kind and round of its latest report
         self._kinds: set[str] = set()
         self._messages: dict[Labels, float] = {}
+        self._calls: dict[Labels, float] = {}
         self._values: dict[str, dict[Labels, float]] = {exported.name: {} for _, exported in _EXPORTED}
         self._latest: dict[str, list[Entry]] = {kind: [] for kind in KINDS}  # of the latest round with that kind
+        self._energy = RoundEnergy()
         self._overhead = 0.0
         self._watched: tuple[FleetFamilies, list[Settled]] | None = None
 
@@ -84,6 +92,7 @@ class Families:
         with self._lock:
             self._heard += 1
             self._round = round
+            self._energy.begin(round)
 
     def take(self, entry: Entry) -> None:
         """Take what became of a message."""
@@ -98,6 +107,7 @@ class Families:
                 if latest and latest[0].round < entry.round:
                     latest.clear()
                 latest.append(entry)
+            self._energy.take(entry)
             if entry.cost and (name := self._name(entry)) is not None:
                 self._add(entry, name, kind)
 
@@ -110,7 +120,8 @@ class Families:
         with self._lock:
             values = {name: tuple(series.items()) for name, series in self._values.items()}
             latest = {kind: tuple(entries) for kind, entries in self._latest.items()}
-            messages = tuple(self._messages.items())
+            messages, calls = tuple(self._messages.items()), tuple(self._calls.items())
+            energies = self._energy.spent, self._energy.usual
             nodes, left_out = len(self._nodes), len(self._left_out)
             number = self._round
             self._overhead = max(self._overhead, self._history.overhead.overhead_cpu_seconds)
@@ -122,6 +133,9 @@ class Families:
             "heflwr_flower_nodes_left_out", "gauge", "Nodes that are too many to have series here.", [((), left_out)]
         )
         yield Family("heflwr_flower_messages", "counter", "Messages by what became of them.", messages)
+        yield Family("heflwr_client_calls", "counter", "Calls that a client told the cost of.", calls)
+        for (name, meaning), joules in zip(_ROUND_ENERGY, energies, strict=True):
+            yield Family(name, "gauge", meaning, [] if joules is None else [((), joules)])
         yield Family(
             "heflwr_flower_straggler_ratio",
             "gauge",
@@ -189,13 +203,14 @@ class Families:
         return name
 
     def _add(self, entry: Entry, name: str, kind: str) -> None:
+        call = (("node", name), ("kind", kind))
+        self._calls[call] = self._calls.get(call, 0.0) + 1
         for column, exported in _EXPORTED:
             if (value := entry.cost.get(column.name)) is None:
                 continue
             series = self._values[exported.name]
             if column.kind is Kind.DELTA:
-                labels = (("node", name), ("kind", kind))
-                series[labels] = series.get(labels, 0.0) + max(0.0, value) * exported.scale  # a counter never falls
+                series[call] = series.get(call, 0.0) + max(0.0, value) * exported.scale  # a counter never falls
             else:
                 series[(("node", name),)] = value * exported.scale
 

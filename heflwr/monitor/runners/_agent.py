@@ -71,11 +71,21 @@ class _Outlet:
 
 
 class _ParentedInbox(Inbox):
-    """An inbox that also hears when the parent is gone."""
+    """An inbox that also hears when the parent is gone.
+
+    Attributes:
+        is_cut: Commands have ended, and none of them was to stop.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._parent = os.getppid()
+        self.is_cut = False
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether the parent ended without a word; its last files are closed a moment before it has no children."""
+        return self.is_cut or os.getppid() != self._parent
 
     def wait(self, seconds: float) -> tuple[str, Any] | None:
         command = super().wait(min(seconds, ORPHAN_SECONDS))
@@ -107,10 +117,13 @@ def main() -> None:
         os._exit(1)
 
     def listen() -> None:
+        is_told = False
         while len(data := stdin.read(frames.COMMAND.size)) == frames.COMMAND.size:
             code, token = frames.COMMAND.unpack(data)
             command = _COMMANDS[code]
+            is_told |= command == STOP
             inbox.put(command, stdin.read(token).decode() if command == TELL else token)
+        inbox.is_cut = not is_told
         inbox.put(STOP)
 
     def report(kind: int) -> None:
@@ -129,7 +142,7 @@ def main() -> None:
         sampling.run(inbox, on_sync)
     except BaseException as error:  # a defect of ours: it must show in the parent's health
         sampling.report.failure = f"the sampling child ended: {error!r}"
-    sampling.close()
+    sampling.close(is_orphaned=inbox.is_orphaned)
     report(frames.BYE)
     outlet.send()
     os._exit(0)  # the listener sits in read(): an orderly interpreter exit would wait for it

@@ -14,6 +14,12 @@ from heflwr.monitor.sinks._running_sums import RunningSums
 _ABOUT = {"version": "heflwr", "python": "python", "platform": "platform"}
 """Labels of heflwr_build_info, and where a run's versions hold them."""
 
+_LIMITS = {
+    "cpu_cores": ("heflwr_cpu_limit_cores", "CPU that the container allows the process."),
+    "memory_bytes": ("heflwr_memory_limit_bytes", "Memory that the container allows the process."),
+}
+"""Names and help of a run's limits; most runs have none."""
+
 
 class _Latest(NamedTuple):
     """What a scrape sees, replaced as one."""
@@ -55,6 +61,9 @@ class RunFamilies:
         yield self._family(
             "heflwr_sample_interval_seconds", "gauge", "Time between samples, as asked for.", ({}, self._run.interval)
         )
+        for limit, (name, meaning) in _LIMITS.items():
+            if limit in self._run.limits:
+                yield self._family(name, "gauge", meaning, ({}, self._run.limits[limit]))
         if latest.samples:
             yield self._family(
                 "heflwr_last_sample_timestamp_seconds",

@@ -90,6 +90,7 @@ class Registrar:
         self._target = ""  # the one that the collector knows, until then
         self._until = 0.0
         self._last_error = ""
+        self._stays = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heflwr-registrar", daemon=True)
 
@@ -97,6 +98,10 @@ class Registrar:
         """Begin. Raises RuntimeError where the system has no thread left."""
         loading()
         self._thread.start()
+
+    def stay(self) -> None:
+        """Let close() leave the target on the list, until its lease runs out."""
+        self._stays = True
 
     def close(self, seconds: float = GOODBYE_SECONDS) -> None:
         """Withdraw the target, for so many seconds at most; a hanging request is left to itself."""
@@ -124,7 +129,7 @@ class Registrar:
                     pause = pause_after(failures, BACKOFF_SECONDS, error)
                     failures += 1
                     self._last_error = told(self._registration.server.url, error)
-            if connection is not None and self._target:
+            if connection is not None and self._target and not self._stays:
                 with contextlib.suppress(Exception):  # its lease runs out
                     self._post(connection, self._target, lease=0.0, timeout=GOODBYE_SECONDS)
                     self._target = ""

@@ -99,6 +99,11 @@ class PrometheusSink:
     def write(self, sample: Sample) -> None:
         self._families.take(sample)
 
+    def orphan(self) -> None:
+        """Stay on the collector's list: a client that was killed shall be missed, not forgotten."""
+        if self._registrar is not None:
+            self._registrar.stay()
+
     def close(self) -> None:
         if self._registrar is not None:
             self._registrar.close()
