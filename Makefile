@@ -1,4 +1,5 @@
 # make demo   set everything up and run a monitored Flower federation
+# make demo-service   an instrumented prediction service, load with a drift, and a real Prometheus that is asked about it
 # make test   set everything up, lint, type-check and test
 # make lint   only the checks that need no run
 # make bench  measure heflwr beside its peers, and what it costs a Flower app: twenty minutes
@@ -15,10 +16,13 @@ BIN := $(VENV)/bin
 PROGRAMS := amtool chromium influxd ip openssl prometheus prometheus-alertmanager victoria-metrics
 PACKAGES := chromium influxdb iproute2 openssl postgresql prometheus prometheus-alertmanager victoria-metrics
 
-.PHONY: demo docs test test-flower-versions lint bench bench-automon bench-collector screenshots setup programs clean
+.PHONY: demo demo-service docs test test-flower-versions lint bench bench-automon bench-collector screenshots setup programs clean
 
 demo: setup
 	$(BIN)/python examples/flower_simulation/run.py --out out/demo
+
+demo-service: setup programs
+	$(BIN)/python examples/ml_service/run.py --out out/service
 
 # Known burns have the machine to themselves. What becomes of a run, and the logger, which hears every line of its process,
 # share it with one another only. The others mostly wait: three processes keep two cores busy.
@@ -46,6 +50,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.monitor
 	$(BIN)/python -m benchmarks.flower
 	$(BIN)/python -m benchmarks.bridge
+	$(BIN)/python -m benchmarks.wsgi
 
 bench-automon: setup
 	$(BIN)/python -m benchmarks.automon

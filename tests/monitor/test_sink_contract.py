@@ -23,6 +23,7 @@ from heflwr.monitor.sample import Run, Sample
 from heflwr.monitor.sinks import Sink
 from heflwr.monitor.sinks.file import FileSink
 from heflwr.monitor.sinks.influx import InfluxSink
+from heflwr.monitor.sinks.otlp import OtlpSink
 from heflwr.monitor.sinks.prometheus import PrometheusSink
 from heflwr.monitor.sinks.remote import RemoteSink
 
@@ -37,6 +38,7 @@ SINKS: dict[str, Make] = {
     "prometheus": lambda directory, address: PrometheusSink(0, host="127.0.0.1"),
     "influx": lambda directory, address: InfluxSink(address),
     "influx over udp": lambda directory, address: InfluxSink(f"udp://{address}"),
+    "otlp": lambda directory, address: OtlpSink(f"http://{address}"),
     "prometheus that registers": lambda directory, address: PrometheusSink(0, host="127.0.0.1", register=address),
     "remote": lambda directory, address: RemoteSink(address),
     "remote with a spool": lambda directory, address: RemoteSink(address, spool=directory / "spool"),
@@ -63,7 +65,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def _take(handler: BaseHTTPRequestHandler, body: bytes) -> None:
     if handler.path.startswith("/write"):
         reply(handler, 204)
-    elif handler.path == "/api/v1/targets":
+    elif handler.path in ("/api/v1/targets", "/v1/metrics"):
         reply(handler, 200)
     else:
         rows = json.loads(gzip.decompress(body) if handler.headers["Content-Encoding"] else body)["rows"]
@@ -96,7 +98,9 @@ def use(sink: Sink, name: str) -> None:
 @pytest.mark.parametrize("name", SINKS)
 def test_a_sink_takes_handles_in_open_and_gives_them_back_in_close(name: str, tmp_path: Path, address: str) -> None:
     """The constructor takes none, a run leaves none behind, and a second run works like the first."""
+    threads = threading.active_count()
     use(SINKS[name](tmp_path, address), "warm")  # what is imported on first use stays
+    wait_for(lambda: threading.active_count() <= threads, what="the end of the server's threads")
     before = handles()
     sink = SINKS[name](tmp_path, address)
     assert handles() == before

@@ -1,0 +1,36 @@
+"""What a training of Hugging Face's Trainer takes: in `trainer.state.log_history`, and as windows of the monitor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import TrainerCallback
+
+from heflwr.callbacks._training import Training
+from heflwr.monitor import Monitor
+
+
+class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # its package has no types
+    """Opens a window for train() and one for each epoch; starts the monitor where it is not running.
+
+    Attributes:
+        training: The windows, `training.fit` and `training.epochs`.
+
+    Example:
+        Trainer(model, arguments, train_dataset=data, callbacks=[MonitorCallback(Monitor(interval=1))]).train()
+    """
+
+    def __init__(self, monitor: Monitor) -> None:
+        self.training = Training(monitor)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.training.begin()
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.training.begin_epoch(round(state.epoch or 0))
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.log_history.append({"epoch": state.epoch, "step": state.global_step, **self.training.end_epoch()})
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.training.end()
