@@ -12,6 +12,7 @@ TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
 
 LONGEST_FIRST = (
+    "deploy/test_compose_running.py",
     "flower/test_deployment.py",
     "monitor/test_remote.py",
     "monitor/test_power_tegrastats.py",

@@ -158,6 +158,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.flower.server",
         "heflwr.flower.watch",
     },
+    "heflwr.k8s": {"heflwr"},
     "heflwr.automon.errors": set(),
     "heflwr.automon.arguments": set(),
     "heflwr.automon.answer": set(),
@@ -291,6 +292,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.monitor.sample",
     },
     "heflwr.cli": {
+        "heflwr.k8s",
         "heflwr",
         "heflwr.collector",
         "heflwr.flower.history",

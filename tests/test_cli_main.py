@@ -26,7 +26,7 @@ def test_help_names_every_subcommand(words: list[str]) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "heflwr", *words], capture_output=True, text=True, timeout=60, check=True
     )
-    assert ["run", "plot", "collector", "agent", "coordinator", "keys"] == re.findall(
+    assert ["run", "plot", "collector", "agent", "coordinator", "keys", "k8s"] == re.findall(
         r"^    (\w+)", result.stdout, re.MULTILINE
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import task
@@ -9,9 +10,12 @@ from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from heflwr.flower import MonitoredGrid, monitored
+from heflwr.flower import Gauges, MonitoredGrid, monitored
 
-app = monitored(ServerApp())
+PORT = os.environ.get("HEFLWR_GAUGES_PORT")
+"""Where Prometheus finds the rounds while a run goes on; nowhere where it is not set."""
+
+app = monitored(ServerApp(), sinks=[Gauges(int(PORT))] if PORT else [])
 
 
 @app.main()

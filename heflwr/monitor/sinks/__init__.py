@@ -6,8 +6,8 @@ is pickled to the sampling child, so its class must live in an importable module
 One that wants to know of windows, too, has a method `window(name: str, start: float, end: float | None)`, called like
 write(): when a window opens, with its Unix time in seconds and no end, and once more when it closes.
 
-One that cares how a run ended has a method `orphan()`: the sampling child calls it before close() where the process that
-started it ended without stop(), as one that is killed does.
+One that cares how a run ended has a method `orphan()`: the sampling child calls it before close() where the process
+that started it ended without stop(), as one that is killed does.
 """
 
 from __future__ import annotations
