@@ -13,8 +13,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PROGRAMS := amtool bwrap chromium influxd ip openssl prometheus prometheus-alertmanager victoria-metrics
-PACKAGES := bubblewrap chromium influxdb iproute2 openssl postgresql prometheus prometheus-alertmanager victoria-metrics
+PROGRAMS := amtool bwrap chromium influxd ip nginx openssl prometheus prometheus-alertmanager victoria-metrics
+PACKAGES := bubblewrap chromium influxdb iproute2 nginx-light openssl postgresql prometheus prometheus-alertmanager victoria-metrics
 
 .PHONY: demo demo-service docs test test-flower-versions lint bench bench-automon bench-collector screenshots setup programs clean
 

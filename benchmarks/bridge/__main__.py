@@ -48,6 +48,7 @@ def main() -> int:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bridge", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="drawn fleets only, short ones; figures mean little")
+    parser.add_argument("--record", action="store_true", help="record federations anew, also where there are some")
     parser.add_argument("--error", type=float, default=0.05, help="bound, as a share of the function's mean value")
     parser.add_argument("--output", type=Path, default=Path("out/bench/bridge"), help="directory of the results")
     options = parser.parse_args()
@@ -60,7 +61,7 @@ def main() -> int:
         "| on delta | bytes a reply |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, rounds, measures in _workloads(options.smoke, options.output):
+    for name, rounds, measures in _workloads(options.smoke, options.output, options.record):
         for measure in [each for one in measures for each in (one, one.smoothed(SMOOTH))]:
             vectors = replay.vectors_of(measure, rounds)
             watched = replay.with_bound(measure, vectors, options.error)
@@ -80,7 +81,7 @@ def main() -> int:
     return 0
 
 
-def _workloads(is_smoke: bool, output: Path) -> list[tuple[str, Rounds, list[fleet.Measure]]]:
+def _workloads(is_smoke: bool, output: Path, is_recorded_anew: bool) -> list[tuple[str, Rounds, list[fleet.Measure]]]:
     found: list[tuple[str, Rounds, list[fleet.Measure]]] = []
     nodes, rounds = (10, 20) if is_smoke else (30, 100)
     for kind in ("steady", "drifting", "hostile"):
@@ -91,7 +92,8 @@ def _workloads(is_smoke: bool, output: Path) -> list[tuple[str, Rounds, list[fle
         for clients, count, fraction in ((10, 40, 1.0), (50, 20, 0.3)):
             name = f"digits, {clients} clients, fraction {fraction:g}"
             folder = output / f"digits-{clients}-{fraction:g}"
-            print(f"{name}: {_record(clients, count, fraction, folder)}", flush=True)
+            if is_recorded_anew or not (folder / "history.jsonl").exists():
+                print(f"{name}: {_record(clients, count, fraction, folder)}", flush=True)
             found.append((name, fleets.recorded(folder / "history.jsonl"), RECORDED))
     return found
 

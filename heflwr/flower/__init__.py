@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from heflwr.flower.server.console import Console
     from heflwr.flower.server.gauges import Gauges
     from heflwr.flower.server.grid import MonitoredGrid
+    from heflwr.flower.watch.channel import LiveChannel
     from heflwr.flower.watch.fleet import Fleet
     from heflwr.flower.watch.post import FleetPost
     from heflwr.flower.wrap import monitored
@@ -32,6 +33,7 @@ _HOMES = {
     "Gauges": "server.gauges",
     "History": "history.ledger",
     "HistoryFile": "history.stream",
+    "LiveChannel": "watch.channel",
     "MonitorMod": "client.mod",
     "MonitoredClient": "client.mod",
     "MonitoredGrid": "server.grid",
@@ -50,6 +52,7 @@ __all__ = [
     "Gauges",
     "History",
     "HistoryFile",
+    "LiveChannel",
     "MonitorMod",
     "MonitoredClient",
     "MonitoredGrid",

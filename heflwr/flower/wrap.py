@@ -21,8 +21,9 @@ def monitored(app: ClientApp | ServerApp, **options: Any) -> MonitoredClient | M
 
     Args:
         app: A ClientApp or a ServerApp of any style; functions may still be registered with the result.
-        **options: For a ClientApp those of `MonitorMod` (metrics, sinks, interval, resident, watch, warm_up), for a
-            ServerApp those of `MonitoredServer` (sinks, watch, and of `Fleet` kinds, sync, lease, checkpoint).
+        **options: For a ClientApp those of `MonitorMod` (metrics, sinks, interval, resident, watch, warm_up, live),
+            for a ServerApp those of `MonitoredServer` (sinks, watch, live, and of `Fleet` kinds, sync, lease,
+            checkpoint).
 
     Raises:
         TypeError: Neither of the two, one that is monitored already, or an option that it does not have.

@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heflwr import __version__
-from heflwr.automon import codec
 from heflwr.automon.errors import MalformedMessage
-from heflwr.automon.transports.zeromq.dialer import Dialer
 from heflwr.automon.transports.zeromq.handshake import Handshake
 from heflwr.live import frames
-from heflwr.live.addresses import check_without_keys, endpoint
 from heflwr.live.channel import Channel
+from heflwr.live.ends import dialer_to
 from heflwr.live.frames import Beat, Bye, Carried, Hello, Refusal, Stranger, Welcome
-from heflwr.live.keys import coordinators, own
 from heflwr.live.sampling import Sampler
 from heflwr.monitor import arguments
 
@@ -40,6 +37,7 @@ STEP_SECONDS = 0.1
 FRESH_INTERVALS = 5
 """A function whose last vector is older than so many intervals, and FRESH_SECONDS, has none."""
 FRESH_SECONDS = 3.0
+REFUSED_HANDSHAKES = (Handshake.UNKNOWN_KEY, Handshake.BROKEN_OFF)
 SILENT = "the coordinator is silent"
 
 
@@ -50,7 +48,7 @@ class Agent:
 
     Args:
         watches: What is watched; the coordinator has the same list.
-        connect: HOST:PORT of the coordinator, which may be away for any time.
+        connect: HOST:PORT of the coordinator, or https://HOST:PORT; it may be away for any time.
         keys: Folder of the agent's keys (`heflwr.live.keys`); None: only for a coordinator on this machine.
         identifier: Its name; with keys default what the coordinator calls the key, else the host's.
         interval: Seconds between samples.
@@ -77,16 +75,12 @@ class Agent:
         on_event: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        address = endpoint(connect)
-        if keys is None:
-            check_without_keys(connect)
+        self._dialer = dialer_to(connect, None if keys is None else Path(keys))
         self._identifier = "" if identifier is None and keys is not None else arguments.identifier(identifier)
         self._watches, self._on_event, self._clock = watches, on_event, clock
-        pair, server = (None, None) if keys is None else (own(Path(keys)), coordinators(Path(keys)))
         self._sampler = Sampler(watches.metrics, interval, pid, None if values is None else Path(values))
         fresh_seconds = max(FRESH_SECONDS, FRESH_INTERVALS * interval)
         self._channels = [Channel(watch, RETRY_SECONDS, fresh_seconds, clock) for watch in watches]
-        self._dialer = Dialer(address, codec.MOST_BYTES, pair, server)
         self._welcome: Welcome | None = None
         self._session: int | None = None
         self._told = ""
@@ -182,6 +176,8 @@ class Agent:
 
     def _speak(self, now: float) -> None:
         """Says Hello or a heartbeat, and notes when nobody answers."""
+        if self._dialer.handshake in REFUSED_HANDSHAKES:  # a welcome of before is void, and somebody must try again
+            self._welcome = None
         if self._welcome is None:
             self._speak_at = now + KNOCK_SECONDS
             self._knock(now)
@@ -194,7 +190,7 @@ class Agent:
 
     def _knock(self, now: float) -> None:
         handshake = self._dialer.handshake
-        if handshake in (Handshake.UNKNOWN_KEY, Handshake.BROKEN_OFF):
+        if handshake in REFUSED_HANDSHAKES:
             self._say(f"cannot connect: {handshake.value}")
             self._dialer.reopen()
             self._speak_at = now + REFUSED_SECONDS

@@ -11,11 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heflwr.automon.transports.zeromq.listener import Listener
-from heflwr.live import frames
-from heflwr.live.addresses import check_without_keys, endpoint
+from heflwr.live.ends import listener_at
 from heflwr.live.errors import Unavailable
-from heflwr.live.keys import Accepted, own
+from heflwr.live.keys import Accepted
 from heflwr.live.reception import Reception
 from heflwr.live.registry import Registry
 from heflwr.live.state import Kept, StateFile
@@ -48,7 +46,8 @@ class LiveCoordinator:
 
     Args:
         watches: What is watched; agents have the same list.
-        listen: HOST:PORT; port 0 takes a free one, see `address`. Without keys only of this machine itself.
+        listen: HOST:PORT, or https://HOST:PORT; port 0 takes a free one, see `address`. Without keys only of this
+            machine itself.
         keys: Folder of the coordinator's keys (`heflwr.live.keys`); None: neither encryption nor names.
         agents: How many the first answer waits for, those that do not come one lease long.
         lease_seconds: How long an agent may be silent; they are told to speak four times in it.
@@ -82,10 +81,8 @@ class LiveCoordinator:
         self._registry = self._new_registry()
         self._on_alert, self._on_event = on_alert, on_event
         self._accepted = None if keys is None else Accepted(Path(keys))
-        address, pair = endpoint(listen), None if keys is None else own(Path(keys))
-        if pair is None:
-            check_without_keys(listen)
-        self._listener = Listener(address, frames.MOST_BYTES, pair, lambda key: self._reception.name_of(key))
+        folder = None if keys is None else Path(keys)
+        self._listener = listener_at(listen, folder, self._accepted, lambda key: self._reception.name_of(key))
         self._listen_on = listen
         self._file = None if state is None else StateFile(Path(state))
         self._watched: tuple[Watched, ...] = ()
@@ -157,7 +154,7 @@ class LiveCoordinator:
 
     @property
     def address(self) -> str:
-        """HOST:PORT where it listens, with the port it got."""
+        """Where it listens, as agents connect to it, with the port it got."""
         return self._listener.address.removeprefix("tcp://")
 
     @property

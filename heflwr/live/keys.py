@@ -4,6 +4,13 @@ FOLDER/secret.key         of the coordinator or the agent itself; mode 0600
 FOLDER/public.key         what others are given
 FOLDER/coordinator.pub    an agent's: the public key of its coordinator
 FOLDER/agents/NAME.pub    a coordinator's: the public key of the agent NAME; without the file it is not let in
+
+Over HTTPS an agent shows a token that is made of its secret key, and token.pub takes the place of its public key:
+
+FOLDER/token.pub          what others are given: the token's digest
+FOLDER/authority.pem      an agent's: certificates that vouch for the coordinator's; without it the system's do
+FOLDER/server.pem         a coordinator's certificate, with those between it and the authority
+FOLDER/server.key         its key
 """
 
 from __future__ import annotations
@@ -15,9 +22,11 @@ from pathlib import Path
 
 from heflwr.automon.transports.zeromq.curve import KeyPair, checked, new_pair, public_of
 from heflwr.live.errors import WrongKeys
+from heflwr.live.longpoll.tokens import digest_of, token_of
 from heflwr.monitor import arguments
 
 SECRET, PUBLIC, COORDINATOR, AGENTS = "secret.key", "public.key", "coordinator.pub", "agents"
+TOKEN, AUTHORITY, CERTIFICATE, CERTIFICATE_KEY = "token.pub", "authority.pem", "server.pem", "server.key"
 
 _FORBIDDEN = frozenset('/\\:*?"<>|\0')
 """What a name of an agent may not hold: it is the name of a file, on any system."""
@@ -40,6 +49,7 @@ def new(folder: Path, coordinator: str | None = None) -> str:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(folder / SECRET, pair.secret, 0o600)
         _write(folder / PUBLIC, pair.public, 0o644)
+        _write(folder / TOKEN, digest_of(token_of(pair.secret)), 0o644)
         if coordinator is not None:
             _write(folder / COORDINATOR, coordinator, 0o644)
     except FileExistsError as error:

@@ -71,6 +71,13 @@ class Watch:
         assert self.measure.bound is not None
         return self.measure.bound
 
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What a file would say of it: of which `watches_of` makes the same again."""
+        same: dict[str, Any] = json.loads(self.text)
+        alerts = {"above": self.above, "below": self.below, "possible": self.is_possible or None}
+        return {**same.pop("arguments"), **same, **{key: value for key, value in alerts.items() if value is not None}}
+
 
 @dataclass(frozen=True)
 class Watches:
@@ -88,6 +95,11 @@ class Watches:
     def fingerprint(self) -> str:
         """16 hexadecimal digits that are the same where the same is watched."""
         return hashlib.sha256("\n".join(watch.text for watch in self.watches).encode()).hexdigest()[:16]
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """What a file would say of all of them."""
+        return [watch.entry for watch in self.watches]
 
     @property
     def metrics(self) -> tuple[str, ...]:

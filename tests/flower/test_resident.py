@@ -40,7 +40,7 @@ def test_the_first_message_starts_an_agent_and_goes_on_without(scene: Scene) -> 
     assert "starting: the agent has been started just now" == resident.note
     assert {} == resident.facts
     wait_for(lambda: resident.mark() or resident.facts)
-    assert {"pid", "watched", "sources", "sinks", "notes"} == resident.facts.keys()
+    assert {"pid", "watched", "sources", "sinks", "live", "notes"} == resident.facts.keys()
     assert scene.agents() == [resident.facts["pid"]]
 
 

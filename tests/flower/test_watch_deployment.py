@@ -1,4 +1,4 @@
-"""The bridge in a real deployment with TLS: a SuperNode stressed on purpose, and one that is killed."""
+"""The bridge and the live channel in a real deployment with TLS: a SuperNode is stressed, and one is killed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from deployment import START_SECONDS, Deployment, write_app
+from servers import free_port
 from waiting import wait_for
 from watched_app import (
     BETWEEN,
@@ -67,7 +68,7 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    """Run the app; kill a SuperNode when the server waits for that."""
+    """What came of a run, with the address of the live channel in every environment."""
     folder = tmp_path_factory.mktemp("watched")
     app = write_app(
         folder / "tested",
@@ -76,6 +77,15 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         client="watched_client",
         config=CONFIG,
     )
+    meeting = f"127.0.0.1:{free_port()}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEFLWR_AGENT_CONNECT", meeting)
+        patch.setenv("HEFLWR_COORDINATOR_LISTEN", meeting)
+        return run_app(folder, app)
+
+
+def run_app(folder: Path, app: Path) -> Seen:
+    """Run the app; kill a SuperNode when the server waits for that."""
     with Deployment(folder / "flower", nodes=NODES, is_secure=True) as deployment:
         run = deployment.run(app, out=str(folder))
 
@@ -135,6 +145,18 @@ def test_what_a_resident_agent_samples_between_calls_is_watched_too(seen: Seen) 
     usage = [100 * cost["idle_cpu_seconds"] / cost["idle_seconds"] / (os.cpu_count() or 1) for cost in costs]
     assert NODES - 1 == len(usage)
     assert abs(known.value - sum(usage) / len(usage)) <= known.bound + 5.0  # two ways to measure the same
+
+
+def test_between_two_rounds_the_live_channel_answers(seen: Seen) -> None:
+    """The agents beside the SuperNodes tell the coordinator in the ServerApp's process; that of the killed one is gone.
+
+    The answer is of the memory of whole SuperNodes, which are alike.
+    """
+    before, after = seen.result["between"]
+    assert [(NODES, 0), (NODES - 1, 1)] == [(known["live"], known["lost"]) for known in (before, after)]
+    assert ["exact", "exact"] == [known["guarantee"] for known in (before, after)]
+    assert 20e6 < after["value"] < 2e9
+    assert before["updates"] < after["updates"]
 
 
 def test_nothing_of_it_is_seen_by_the_app(seen: Seen) -> None:

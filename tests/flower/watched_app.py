@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from heflwr.automon import fleet
-from heflwr.flower import MonitoredGrid, monitored
+from heflwr.flower import LiveChannel, MonitoredGrid, monitored
 
 BURNING_PARTITION, BURNING_ROUND = 1, 3
 BURN_SECONDS = 0.9
@@ -41,6 +42,8 @@ WATCH = [
     fleet.total("cpu_user_seconds", bound=3 * BOUND),
     fleet.mean("between_cpu_usage", bound=20.0),
 ]
+LIVE = LiveChannel([{"kind": "mean", "metric": "memory_bytes", "bound": 2e7}], interval=0.2)
+"""Watched between the rounds too; where, the environment says."""
 
 client_app = ClientApp()
 
@@ -57,7 +60,7 @@ def train(message: Message, context: Context) -> Message:
     return Message(RecordDict({"told": told}), reply_to=message)
 
 
-watched_client = monitored(client_app, watch=WATCH, warm_up=0, resident=True)
+watched_client = monitored(client_app, watch=WATCH, warm_up=0, resident=True, live=LIVE)
 
 server_app = ServerApp()
 
@@ -71,11 +74,14 @@ def main(grid: Grid, context: Context) -> None:
         time.sleep(0.1)
     names: set[str] = set()
     partitions: dict[int, int] = {}
+    between: list[dict[str, Any]] = []
     for number in range(1, ROUNDS + 1):
         if number == LAST_WHOLE_ROUND + 1:
+            between.append(standing(len(ids), until))
             (out / WAITING).touch()
             while not (out / KILLED).exists() and time.monotonic() < until:
                 time.sleep(0.05)
+            between.append(standing(len(ids) - 1, until, between[0]["updates"]))
         content = RecordDict({"config": ConfigRecord({"server-round": number})})
         expected = [node for node in ids if number <= LAST_WHOLE_ROUND or partitions[node] != KILLED_PARTITION]
         messages = [Message(content, dst_node_id=node, message_type="train") for node in ids]
@@ -92,8 +98,22 @@ def main(grid: Grid, context: Context) -> None:
         for one in grid.fleet.log
     ]
     grid.history.save(out / "history.jsonl")
-    result = {"log": log, "faults": grid.fleet.faults, "names": sorted(names), "replies": grid.fleet.replies}
+    result = {"log": log, "faults": grid.fleet.faults, "names": sorted(names), "between": between}
     (out / "result.json").write_text(json.dumps(result))
+
+
+def standing(live: int, until: float, since: int = 0) -> dict[str, Any]:
+    """Wait for an answer of the live channel that is of so many agents, and for more than so many local vectors.
+
+    No message of Flower's is under way meanwhile.
+    """
+    while time.monotonic() < until:
+        assert watched_server.live is not None
+        (found,) = watched_server.live.standings
+        if found.live == live and found.bound is not None and found.updates > since:
+            break
+        time.sleep(0.05)
+    return asdict(found)
 
 
 def received(grid: Grid, messages: list[Message], expected: Iterable[int], until: float) -> list[Any]:
@@ -109,4 +129,4 @@ def received(grid: Grid, messages: list[Message], expected: Iterable[int], until
     return found
 
 
-watched_server = monitored(server_app, watch=WATCH, lease=1)
+watched_server = monitored(server_app, watch=WATCH, lease=1, live=LIVE)

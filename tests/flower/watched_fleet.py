@@ -48,8 +48,11 @@ class Nodes(ClientApp):
 
     def __call__(self, message: Message, context: Context) -> Message:
         turn = Turn(self.watcher, message, context)
+        remembered = self.memories.get((context.node_id, remembrance(context)), [(None, 0)] * len(self.measures))
         if message.metadata.message_type == records.QUERY:
-            return turn.query(message, context)
+            reply = turn.query(message, context)
+            self.memories[context.node_id, remembrance(context)] = remembered
+            return reply
         assert records.WATCH not in message.content
         node = context.node_id
         if node in self.failing:
@@ -57,7 +60,6 @@ class Nodes(ClientApp):
         sample = self.sampler(node, int(message.content["config"]["server-round"]))
         reply = Message(RecordDict(), reply_to=message)
         if turn.is_asked:
-            remembered = self.memories.get((node, remembrance(context)), [(None, 0)] * len(self.measures))
             problems = turn.answer(context, reply, sample)
             after = []
             for place, (measure, (before, calls)) in enumerate(zip(self.measures, remembered, strict=True)):

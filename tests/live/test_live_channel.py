@@ -22,13 +22,15 @@ pytest.importorskip("zmq")
 
 from heflwr.automon import codec
 from heflwr.automon.messages import Request, Violation, ViolationKind
-from heflwr.automon.transports.zeromq.dialer import Dialer
 from heflwr.live import Agent, LiveCoordinator, Standing, Watches, frames, read_watches
+from heflwr.live.ends import dialer_to
 from heflwr.live.errors import Unavailable
 from heflwr.live.frames import Beat, Bye, Carried, Hello, Pulse, Reason, Refusal, Stranger, Welcome
-from heflwr.live.keys import add, new
+from heflwr.live.keys import TOKEN, add, new
 
 ANY = "127.0.0.1:0"
+
+either_channel = pytest.mark.parametrize("at", [ANY, f"http://{ANY}"], ids=["zeromq", "http"])
 
 
 def listed(folder: Path, text: str = MEAN_OF_LOAD) -> Watches:
@@ -99,7 +101,7 @@ class Peer:
     """A bare connection: it sends what it is told to, and keeps what arrives."""
 
     def __init__(self, address: str) -> None:
-        self.dialer = Dialer(f"tcp://{address}", codec.MOST_BYTES)
+        self.dialer = dialer_to(address, None)
         self.dialer.open()
 
     def send(self, *messages: frames.Frame | bytes) -> None:
@@ -141,10 +143,11 @@ def vector(index: int, value: float, function: int = 0) -> Carried:
 # Following a fleet
 
 
-def test_values_follow_and_silence_is_kept(running: Running, tmp_path: Path) -> None:
+@either_channel
+def test_values_follow_and_silence_is_kept(at: str, running: Running, tmp_path: Path) -> None:
     """Several functions on one connection; a change that matters is told once, one that does not is not."""
     watches = listed(tmp_path, MEAN_OF_LOAD + '[[watch]]\nkind = "imbalance"\nmetric = "load"\nbound = 20\n')
-    with LiveCoordinator(watches, ANY, agents=2, lease_seconds=1.2) as live:
+    with LiveCoordinator(watches, at, agents=2, lease_seconds=1.2) as live:
         running.agent(live, watches, "a", 10)
         running.agent(live, watches, "b", 20)
         wait_for(lambda: all(each.bound is not None and each.updates > 100 for each in live.standings))
@@ -242,10 +245,11 @@ def test_an_address_may_be_of_ipv6(running: Running, tmp_path: Path) -> None:
         wait_for(lambda: is_known(live, 10, 1))
 
 
-def test_two_with_one_name_are_one_too_many(tmp_path: Path) -> None:
+@either_channel
+def test_two_with_one_name_are_one_too_many(at: str, tmp_path: Path) -> None:
     """The second is refused while the first is connected, and takes its place at once when the connection is gone."""
     watches = listed(tmp_path)
-    with LiveCoordinator(watches, ANY, lease_seconds=600) as live, peer(live) as first, peer(live) as second:
+    with LiveCoordinator(watches, at, lease_seconds=600) as live, peer(live) as first, peer(live) as second:
         index = first.hello(watches).index
         second.send(Hello("peer", watches.fingerprint, "0"))
         refusal = second.hears(Refusal)
@@ -261,11 +265,12 @@ def _is_welcome(peer: Peer, watches: Watches) -> bool:
     return isinstance(peer.hears((Welcome, Refusal)), Welcome)  # type: ignore[arg-type]
 
 
-def test_other_lists_and_other_versions_are_refused_with_a_word(tmp_path: Path) -> None:
+@either_channel
+def test_other_lists_and_other_versions_are_refused_with_a_word(at: str, tmp_path: Path) -> None:
     """A fingerprint, a protocol and a format that differ; each refusal says what to do."""
     watches = listed(tmp_path)
     events: list[str] = []
-    with LiveCoordinator(watches, ANY, on_event=events.append) as live, peer(live) as one:
+    with LiveCoordinator(watches, at, on_event=events.append) as live, peer(live) as one:
         one.send(Hello("peer", "0" * 16, "9.9"))
         refusal = one.hears(Refusal)
         assert Reason.WATCHES is refusal.reason
@@ -301,19 +306,25 @@ def test_a_full_coordinator_refuses_until_somebody_goes(tmp_path: Path) -> None:
         assert 0 == other.hello(watches, "other").index
 
 
-def test_names_and_keys_go_together(running: Running, tmp_path: Path) -> None:
-    """With keys an agent is who its key says; a key that is taken away ends that within a heartbeat."""
+@either_channel
+def test_names_and_keys_go_together(at: str, running: Running, tmp_path: Path) -> None:
+    """With keys an agent is who its key says; a key that is taken away ends that, until it is put back."""
     watches = listed(tmp_path)
     server = new(tmp_path / "server")
-    add(tmp_path / "server", "ann", new(tmp_path / "ann", server))
-    with LiveCoordinator(watches, ANY, tmp_path / "server", lease_seconds=1.0) as live:
+    key = new(tmp_path / "ann", server)
+    add(tmp_path / "server", "ann", key if at == ANY else (tmp_path / "ann" / TOKEN).read_text().strip())
+    with LiveCoordinator(watches, at, tmp_path / "server", lease_seconds=1.0) as live:
         ann = running.agent(live, watches, "ann", 10, keys=tmp_path / "ann", identifier=None)
         wait_for(lambda: is_known(live, 10, 1))
         liar = running.agent(live, watches, "bob", 90, keys=tmp_path / "ann")
         liar.says("refused: the key is 'ann''s, the agent calls itself 'bob'")
-        (tmp_path / "server" / "agents" / "ann.pub").unlink()
-        ann.says("refused: the key of 'ann' has been taken away")
+        liar.stop.set()
+        accepted = tmp_path / "server" / "agents" / "ann.pub"
+        accepted.rename(tmp_path / "aside")
+        ann.says("refused: the key of 'ann' has been taken away" if at == ANY else "does not know this key")
         wait_for(lambda: only(live).live == 0)
+        (tmp_path / "aside").rename(accepted)
+        wait_for(lambda: is_known(live, 10, 1))
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "10.1.2.3:7100", "example.org:7100", "[::]:0"])

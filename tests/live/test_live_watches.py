@@ -10,6 +10,7 @@ import pytest
 from heflwr.live import Watches, read_watches
 from heflwr.live.catalogue import kinds
 from heflwr.live.errors import WrongWatches
+from heflwr.live.watches import watches_of
 
 ARGUMENTS = {
     "mean": 'metric = "cpu_usage"',
@@ -48,9 +49,17 @@ def written(folder: Path, text: str) -> Watches:
 
 @pytest.mark.parametrize("kind", sorted(kinds()))
 def test_every_entry_of_the_catalogue_can_be_watched(kind: str, tmp_path: Path) -> None:
-    """From a file to the local vector of a sample; an entry that is new to the catalogue needs a line here."""
+    """From a file to the local vector of a sample, and back to what a file would say.
+
+    An entry that is new to the catalogue needs a line here.
+    """
     arguments = ARGUMENTS.get(kind, "")
-    (watch,) = written(tmp_path, f'[[watch]]\nkind = "{kind}"\nbound = 0.5\n{arguments}\n')
+    watches = written(
+        tmp_path, f'[[watch]]\nkind = "{kind}"\nbound = 0.5\nwindow = 3\nbelow = 7\npossible = true\n{arguments}\n'
+    )
+    (watch,) = watches
+    (again,) = watches_of({"watch": watches.entries})
+    assert (watch.text, watch.above, watch.below, watch.is_possible) == (again.text, None, 7.0, True)
     vector = watch.measure.vector(SAMPLE)
     assert (watch.measure.dim,) == vector.shape
     assert np.isfinite(watch.measure.function.value(vector))

@@ -76,7 +76,7 @@ class Measure:
             above: The threshold, in `unit`; or
             below: likewise.
             certain: Call only where the bound makes it certain; the default.
-            possible: Call wherever the bound does not rule it out.
+            possible: Call wherever a bound is known that does not rule it out.
 
         Raises:
             TypeError, ValueError: No function; not one threshold; both or certain and possible.

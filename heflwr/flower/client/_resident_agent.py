@@ -29,6 +29,7 @@ from heflwr.flower.client.resident import (
     started_ticks,
 )
 from heflwr.flower.cost import joules_of
+from heflwr.flower.watch.between import Between
 from heflwr.monitor import Aggregate, Monitor, MonitorError, Window
 from heflwr.monitor.metrics import GROUPS
 from heflwr.monitor.sample import Run, Sample
@@ -124,6 +125,7 @@ class _Agent:
         self._window: Window | None = None
         self._ended: list[Window] = []
         self._name = f"{plan['name']}.socket"
+        self._live = None if plan["live"] is None else Between(plan["live"], plan["identifier"], plan["pid"])
 
     def open(self) -> None:
         """Take every handle; clients are heard once all is there. Raises MonitorError, OSError."""
@@ -137,6 +139,8 @@ class _Agent:
         os.umask(umask)
         self._bound = self._look_at_socket()
         self._monitor = self._start_monitor()
+        if self._live is not None:
+            self._live.start()
         self._listener.setblocking(False)
         self._listener.listen(CLIENTS)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -157,6 +161,8 @@ class _Agent:
         self._listener.close()
         for client in list(self._clients.values()):
             self._drop(client)
+        if self._live is not None:
+            self._live.stop()
         self._monitor.stop()
 
     def _watch_signals(self) -> None:
@@ -310,12 +316,14 @@ class _Agent:
 
     def _facts(self) -> dict[str, Any]:
         health = self._monitor.health
+        live, note = ({}, "") if self._live is None else (self._live.facts, self._live.note)
         return {
             "pid": os.getpid(),
             "watched": self._plan["pid"],
             "sources": health.sources,
             "sinks": health.sinks,
-            "notes": "; ".join(filter(None, [*self._notes, health.last_error])),
+            "live": live,
+            "notes": "; ".join(filter(None, [*self._notes, note, health.last_error])),
         }
 
     def _drop(self, client: _Client) -> None:

@@ -31,6 +31,7 @@ from heflwr.monitor.sinks import Sink
 
 if TYPE_CHECKING:
     from heflwr.flower.client.resident import Resident
+    from heflwr.flower.watch.channel import LiveChannel
 
 T = TypeVar("T")
 
@@ -74,12 +75,14 @@ class Settings:
         sinks: Where samples go.
         interval: Seconds between samples.
         resident: Keep an agent between the calls.
+        live: What that agent tells a coordinator second by second.
     """
 
     groups: tuple[str, ...]
     sinks: Sinks
     interval: float
     resident: bool
+    live: LiveChannel | None = None
 
 
 _DELTAS = frozenset(metric.name for metric in METRICS if metric.kind is Kind.DELTA)
@@ -261,7 +264,11 @@ class Call:
         from heflwr.flower.client.resident import Resident  # only who asks for an agent pays for it
 
         self._resident = Resident(
-            f"node {self._node.name}", sinks=self._make_sinks(), groups=self._groups(), generation=run
+            f"node {self._node.name}",
+            sinks=self._make_sinks(),
+            groups=self._groups(),
+            generation=run,
+            live=self._settings.live,
         )
         between = self._resident.mark()
         if self._resident.note:

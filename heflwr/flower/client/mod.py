@@ -19,6 +19,7 @@ from heflwr.monitor.sinks import Sink
 
 if TYPE_CHECKING:
     from heflwr.automon.fleet import Measure
+    from heflwr.flower.watch.channel import LiveChannel
     from heflwr.flower.watch.client import Watcher
 
 _logger = logging.getLogger("heflwr.flower")
@@ -51,6 +52,7 @@ class MonitorMod:
         resident: bool = False,
         watch: Iterable[Measure] = (),
         warm_up: int | None = None,
+        live: LiveChannel | None = None,
     ) -> None:
         """Check and remember.
 
@@ -63,16 +65,21 @@ class MonitorMod:
             resident: In a deployment, keep one small process a SuperNode that samples between messages too.
             watch: Functions of the fleet, measures of `heflwr.automon.fleet`: the server's list.
             warm_up: How many of a node's first calls are left out of what is watched; default 1.
+            live: What a resident agent tells a coordinator second by second; the server's channel.
 
         Raises:
-            ValueError: An unknown group, an interval out of range, or a list that cannot be watched.
+            ValueError: An unknown group, an interval out of range, a list that cannot be watched, or a live channel
+                without a resident agent.
             TypeError: Something of the wrong type.
         """
+        if live is not None and not resident:
+            raise ValueError("live= needs the agent that lives between messages: give resident=True, too")
         self._settings = Settings(
             groups=_groups(metrics),
             sinks=_sinks(sinks),
             interval=arguments.number("interval", interval, *INTERVAL_RANGE),
             resident=arguments.boolean("resident", resident),
+            live=live,
         )
         self._watcher = _watcher(watch, warm_up)
 

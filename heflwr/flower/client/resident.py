@@ -31,6 +31,8 @@ from heflwr.monitor.sinks import Sink
 if TYPE_CHECKING:
     import socket
 
+    from heflwr.flower.watch.channel import LiveChannel
+
 METRICS = ("cpu", "memory", "network")
 """Groups that are on unless others are named."""
 
@@ -76,7 +78,8 @@ class Resident:
 
     Attributes:
         note: Why the last mark() returned None, or what its numbers lack; else "".
-        facts: What the agent last said of itself: pid, sources, sinks (what each of them says), notes.
+        facts: What the agent last said of itself: pid, sources, sinks (what each of them says), live (what it did on
+            the live channel), notes.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Resident:
         idle_seconds: float = IDLE_SECONDS,
         pid: int | None = None,
         generation: str = "",
+        live: LiveChannel | None = None,
     ) -> None:
         """Remember what an agent should do if one has to be started; mark() does the rest.
 
@@ -104,6 +108,7 @@ class Resident:
             pid: The process to watch, with its children; default the SuperNode that this process descends from.
             generation: What these settings belong to, for example Flower's run: an agent of another generation is
                 replaced once its own clients have left it.
+            live: What the agent tells a coordinator second by second.
 
         Raises:
             ValueError: An empty key, an unknown group, a number out of range.
@@ -115,6 +120,7 @@ class Resident:
             raise ValueError("key must not be empty; give the node's id")
         self._key = key
         self._generation = generation
+        self._live = live
         self._directory = None if directory is None else os.path.abspath(directory)
         self._sinks = tuple(sinks)
         self._groups = arguments.names("groups", groups)
@@ -265,6 +271,7 @@ class Resident:
             "groups": self._groups,
             "interval": self._interval,
             "idle_seconds": self._idle_seconds,
+            "live": None if self._live is None else self._live.plan(),
         }
         try:
             pickled = pickle.dumps(self._sinks)

@@ -122,7 +122,8 @@ class Watcher:
             elif isinstance(x, Absent):
                 replies.append(x)
             else:
-                memory, told = _stepped(memory, ask, x, stamp)
+                stepped, told = _stepped(memory, ask, x, stamp)
+                memory = stepped if vector is not None else _unlearnt(stepped, memory)
                 replies.append(told)
             after.append(memory)
         data = wire.replies_bytes(self._fingerprint, after[0].session, stamp, replies)
@@ -182,6 +183,11 @@ def _stepped(memory: Memory, ask: Ask, x: Floats, stamp: int) -> tuple[Memory, R
     if told.vector is not None:
         memory, told = replace(memory, sequence=stamp), replace(told, sequence=stamp)
     return memory, replace(told, calls=stamp)
+
+
+def _unlearnt(memory: Memory, before: Memory) -> Memory:
+    """The memory after a query: nothing was measured, so that nothing is learnt."""
+    return replace(memory, calls=before.calls, mean=before.mean, misses=before.misses)
 
 
 def _random() -> int:
