@@ -87,9 +87,9 @@ def _fleet(home: Path, clients: int) -> None:
     database = home / "day.db"
     write_day(database, clients, 24)
     with servers.heflwr(home, database) as running:
-        for hours in (1, 24):
+        for what, hours in (("fleet?points=60", 1), ("fleet?points=60", 24), ("aggregate?metric=cpu_usage", 24)):
             now = time.time()
-            path = f"/api/v1/fleet?points=60&since={now - 3600 * hours}&until={now}"
+            path = f"/api/v1/{what}&since={now - 3600 * hours}&until={now}"
             waits = []
             for _ in range(7):
                 began = time.monotonic()
@@ -97,7 +97,7 @@ def _fleet(home: Path, clients: int) -> None:
                     size = len(answer.read())
                 waits.append(1e3 * (time.monotonic() - began))
             print(
-                f"fleet view, {clients} clients, {hours} h: first {waits[0]:.0f} ms, "
+                f"{what.partition('?')[0]}, {clients} clients, {hours} h: first {waits[0]:.0f} ms, "
                 f"then {statistics.median(waits[1:]):.0f} ms (median of 6), {size:,} bytes"
             )
         print(f"memory after it: {running.resident_mib():.0f} MiB; database {database.stat().st_size / 2**20:.0f} MiB")

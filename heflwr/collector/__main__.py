@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import os
 import signal
 import ssl
@@ -56,6 +57,7 @@ def _serve(words: list[str]) -> int:
     add_flags(parser)
     settings = _settings(parser, words)
     tls = _tls(parser, settings)
+    proxy = _proxy(parser, settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     with _store(settings) as store:
@@ -72,7 +74,15 @@ def _serve(words: list[str]) -> int:
             is_local=settings["host"] in LOOPBACK,
         )
         try:
-            server = Server(app, host=settings["host"], port=settings["port"], tls=tls, streams=settings["listeners"])
+            server = Server(
+                app,
+                door=app.extensions["heflwr.collector.gate"].begin,
+                host=settings["host"],
+                port=settings["port"],
+                tls=tls,
+                streams=settings["listeners"],
+                proxy=proxy,
+            )
         except (OSError, ValueError) as error:  # ValueError: no such host, says waitress
             where = f"{settings['host']}:{settings['port']}"
             print(f"error: cannot listen on {where}: {error}; choose another --port or --host", file=sys.stderr)
@@ -124,7 +134,7 @@ def _compact(words: list[str]) -> int:
         prog="heflwr collector compact",
         description="Roll up, merge small chunks, forget what is too old, give the space back to the disk.",
     )
-    add_flags(parser, ("database", "raw_days", "minute_days"))
+    add_flags(parser, ("database", "raw_days", "minute_days", "run_days"))
     settings = _settings(parser, words)
     if "://" not in settings["database"] and not Path(settings["database"]).exists():
         print(f"error: there is no {settings['database']}", file=sys.stderr)
@@ -149,6 +159,7 @@ def _store(settings: dict[str, Any]) -> Store:
         clients_max=settings["clients"],
         raw_days=settings["raw_days"],
         minute_days=settings["minute_days"],
+        run_days=settings["run_days"],
     )
 
 
@@ -165,6 +176,15 @@ def _tls(parser: argparse.ArgumentParser, settings: dict[str, Any]) -> ssl.SSLCo
         files = " and ".join(os.fspath(settings[name]) for name in ("certfile", "keyfile") if settings[name])
         parser.error(f"cannot use {files}: {error}; give the certificate and its key in PEM, without a password")
     return context
+
+
+def _proxy(parser: argparse.ArgumentParser, settings: dict[str, Any]) -> str | None:
+    """Return the proxy's address as the server spells those of its clients."""
+    given = settings["proxy"]
+    try:
+        return None if given is None else str(ipaddress.ip_address(given))
+    except ValueError:
+        parser.error(f"--proxy must be one address such as 127.0.0.1, got {given!r}")
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

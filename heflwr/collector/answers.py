@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import logging
 import math
 from dataclasses import dataclass, field
@@ -53,6 +54,10 @@ class Answer:
     @property
     def status_line(self) -> str:
         return f"{self.status} {HTTPStatus(self.status).phrase}"
+
+    @property
+    def content(self) -> bytes:
+        return json.dumps(self.body).encode() + b"\n"
 
     @property
     def headers(self) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from heflwr.collector.guard import Guard
 from heflwr.collector.page import add_page
 from heflwr.collector.routes import export, ingest, live, login, rows, views
 from heflwr.collector.store import Store
+from heflwr.collector.store.rolling import Tails
 from heflwr.collector.targets import Targets
 
 RATE = 1_000.0
@@ -66,9 +67,11 @@ def create_app(
     login.add(app, guard)
     ingest.add(app, store, guard, counters)
     rows.add(app, store)
-    views.add(app, store, Fleet(store, lost_seconds=lost_seconds))
+    tails = Tails()
+    views.add(app, store, Fleet(store, tails, lost_seconds=lost_seconds), tails)
     export.add(app, store)
     live.add(app, store, guard, hub, Targets(), counters)
     add_page(app)
-    app.wsgi_app = Gate(app.wsgi_app, store, guard, counters)  # type: ignore[method-assign]
+    gate = app.extensions["heflwr.collector.gate"] = Gate(app.wsgi_app, store, guard, counters)
+    app.wsgi_app = gate  # type: ignore[method-assign]
     return app

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 LISTENERS_MAX = 16
 """Each holds a thread of the server."""
 
 PERIOD_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
-"""A comment so often keeps proxies from hanging up, and finds listeners that have gone."""
+"""A comment so often keeps proxies from hanging up."""
+
+LOOK_SECONDS = 1.0
+"""So often a listener that hears nothing is looked for: a closed page gives its place to another."""
 
 CLIENTS_MAX = 1_000
 """Most clients named in one event; beyond, the list is empty and means: any."""
@@ -45,15 +48,19 @@ class Hub:
                     clients.add(identifier)
             self._condition.notify_all()
 
-    def listen(self) -> Iterator[bytes] | None:
-        """Return a stream of Server-Sent Events, None where there are too many listeners."""
+    def listen(self, has_gone: Callable[[], bool] = lambda: False) -> Iterator[bytes] | None:
+        """Return a stream of Server-Sent Events, None where there are too many listeners.
+
+        Args:
+            has_gone: Tells whether the listener has hung up.
+        """
         with self._condition:
             if len(self._listeners) >= self._listeners_max or self._is_closed:
                 return None
             self._next += 1
             number = self._next
             self._listeners[number] = (set(), [False])
-        return _Stream(self, number)
+        return _Stream(self, number, has_gone)
 
     def close(self) -> None:
         """End all streams."""
@@ -80,9 +87,10 @@ class Hub:
 class _Stream(Iterator[bytes]):
     """What one listener hears; close() is called by the WSGI server in any case."""
 
-    def __init__(self, hub: Hub, number: int) -> None:
+    def __init__(self, hub: Hub, number: int, has_gone: Callable[[], bool]) -> None:
         self._hub = hub
         self._number = number
+        self._has_gone = has_gone
         self._told_at: float | None = None
 
     def __next__(self) -> bytes:
@@ -90,7 +98,7 @@ class _Stream(Iterator[bytes]):
             self._told_at = 0.0
             return b"retry: 3000\n\n"
         time.sleep(max(0.0, self._told_at + PERIOD_SECONDS - time.monotonic()))
-        news = self._hub.wait(self._number, HEARTBEAT_SECONDS)
+        news = self._news()
         if news is None:
             raise StopIteration
         self._told_at = time.monotonic()
@@ -100,6 +108,15 @@ class _Stream(Iterator[bytes]):
         named = sorted(clients) if len(clients) <= CLIENTS_MAX else []
         data = json.dumps({"now": time.time(), "clients": named, "functions": has_functions})
         return f"event: update\ndata: {data}\n\n".encode()
+
+    def _news(self) -> tuple[set[str], bool] | None:
+        """Return what there is to tell, nothing when a heartbeat is due; None at the end."""
+        due = time.monotonic() + HEARTBEAT_SECONDS
+        while not self._has_gone():
+            news = self._hub.wait(self._number, LOOK_SECONDS)
+            if news is None or news[0] or news[1] or time.monotonic() >= due:
+                return news
+        return None
 
     def close(self) -> None:
         self._hub.leave(self._number)

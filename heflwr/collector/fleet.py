@@ -5,15 +5,15 @@ A line's points are remembered once they are complete; a run whose older samples
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from heflwr.collector.metrics import NETWORK, POWER_MILLIWATTS, SPARKS
+from heflwr.collector.metrics import POWER_MILLIWATTS, SPARKS
+from heflwr.collector.points import NOTHING, Drawn, Piece, Point, add, points_of
 from heflwr.collector.spans import Span
 from heflwr.collector.store import Store, reading, rolling, rollups
 from heflwr.collector.store.chunks import plain
@@ -31,14 +31,6 @@ LOST_SECONDS = 600.0
 REMEMBERED = 20_000
 """Lines that are remembered, of some 8 KB each at sixty points."""
 
-_Point = tuple[float | None, ...]
-
-_DRAWN = ("cpu_usage", "memory_usage", *NETWORK, POWER_MILLIWATTS)
-"""The metrics that the lines are made of."""
-
-_Piece = tuple[float, ...]
-"""Counts, then sums, of these metrics in a part of a step."""
-
 
 @dataclass(slots=True)
 class _Line:
@@ -47,18 +39,18 @@ class _Line:
     late: int
     first: int
     upto: int
-    points: dict[int, _Point] = field(default_factory=dict)
+    points: dict[int, Point] = field(default_factory=dict)
 
 
 class Fleet:
     """Answers what /api/v1/fleet asks."""
 
-    def __init__(self, store: Store, *, lost_seconds: float = LOST_SECONDS) -> None:
+    def __init__(self, store: Store, tails: rolling.Tails, *, lost_seconds: float = LOST_SECONDS) -> None:
         self._store = store
+        self._tails = tails
         self._lost_seconds = lost_seconds
         self._lines: OrderedDict[tuple[int, float], _Line] = OrderedDict()
         self._latest: OrderedDict[int, tuple[int, dict[str, float | int | None]]] = OrderedDict()
-        self._tails: dict[int, rolling.Tail] = {}
         self._lock = threading.Lock()
 
     def health(self, run: RunRow, now: float) -> str:
@@ -72,13 +64,15 @@ class Fleet:
         """Return the answer; `span` has steps of a minute or more."""
         with self._lock, self._store.reading() as reader:
             runs = reading.newest_runs(reader, identifiers, limit + 1)
-            drawn = _Drawn(Columns(reader))
+            drawn = Drawn(Columns(reader))
             level = span.level or LEVELS[0]
-            tail = self._tails.setdefault(level, rolling.Tail(level)).buckets(reader)
             fresh: dict[int, list[tuple[int, dict[int, Rollup]]]] = {}
-            for (run_id, columns_id), buckets in tail.items():
-                fresh.setdefault(run_id, []).append((columns_id, buckets))
-            found = [self._client(reader, run, span, level, fresh.get(run.id, []), drawn, now) for run in runs[:limit]]
+            with self._tails.at(reader, level) as tail:
+                for (run_id, columns_id), buckets in tail.items():
+                    fresh.setdefault(run_id, []).append((columns_id, buckets))
+                found = [
+                    self._client(reader, run, span, level, fresh.get(run.id, []), drawn, now) for run in runs[:limit]
+                ]
         clients = [client for client, _ in found]
         counts = {"live": 0, "stale": 0, "lost": 0}
         for client in clients:
@@ -100,13 +94,13 @@ class Fleet:
         span: Span,
         level: int,
         fresh: list[tuple[int, dict[int, Rollup]]],
-        drawn: _Drawn,
+        drawn: Drawn,
         now: float,
     ) -> tuple[dict[str, Any], float]:
         """Return a client's entry, and its bytes in the span."""
         points = self._points(reader, run, span, level, fresh, drawn)
         first = int(span.start // span.step)
-        rows = [points.get(at, _NOTHING) for at in range(first, first + span.count)]
+        rows = [points.get(at, NOTHING) for at in range(first, first + span.count)]
         *lines, transferred = zip(*rows, strict=True)
         blank = (None,) * span.count
         return {
@@ -117,7 +111,7 @@ class Fleet:
             "last": run.last,
             "received": run.received,
             "samples": run.samples,
-            "interval": _rounded(run.interval),
+            "interval": float(f"{run.interval:.4g}"),
             "health": self.health(run, now),
             "latest": self._newest(reader, run, fresh, drawn.columns),
             "spark": {name: line for name, line in zip(SPARKS, lines, strict=True) if line != blank},
@@ -130,8 +124,8 @@ class Fleet:
         span: Span,
         level: int,
         fresh: list[tuple[int, dict[int, Rollup]]],
-        drawn: _Drawn,
-    ) -> dict[int, _Point]:
+        drawn: Drawn,
+    ) -> dict[int, Point]:
         first, step = int(span.start // span.step), int(span.step)
         key = (run.id, span.step)
         line = self._lines.get(key)
@@ -142,21 +136,19 @@ class Fleet:
             while len(self._lines) > REMEMBERED:
                 self._lines.popitem(last=False)
         self._lines.move_to_end(key)
-        pieces: dict[int, _Piece] = {}
+        pieces: dict[int, Piece] = {}
         if run.last >= line.upto * span.step:  # else all is remembered
-            for bucket, columns_id, data in reader.execute(
-                "SELECT bucket, columns_id, data FROM rollups"
-                " WHERE run_id = ? AND level = ? AND bucket BETWEEN ? AND ?",
-                (run.id, level, line.upto * ratio, (first + span.count) * ratio - 1),
+            for columns_id, numbers, packed in reading.packed_buckets(
+                reader, run.id, level, line.upto * ratio, (first + span.count) * ratio - 1
             ):
-                _add(pieces, bucket // ratio, drawn[columns_id](data))
+                for bucket, piece in zip(numbers, drawn.pieces(columns_id, packed), strict=True):
+                    add(pieces, bucket // ratio, piece)
         complete = max(pieces, default=-1)  # what is before the newest bucket does not change, but for what comes late
         for columns_id, buckets in fresh:
             for bucket, rollup in buckets.items():
                 if bucket // ratio >= line.upto:
-                    _add(pieces, bucket // ratio, drawn.loose(columns_id, rollup))
-        interval = run.interval
-        found = {at: _point(piece, interval) for at, piece in pieces.items()}
+                    add(pieces, bucket // ratio, drawn.loose(columns_id, rollup))
+        found = points_of(pieces, run.interval)
         for at in [at for at in line.points if at < first]:
             del line.points[at]
         line.first = first
@@ -191,53 +183,6 @@ class Fleet:
         while len(self._latest) > REMEMBERED:
             self._latest.popitem(last=False)
         return latest
-
-
-_NOTHING: _Point = (None,) * (len(SPARKS) + 1)
-
-
-class _Drawn(dict[int, Callable[[bytes], _Piece]]):
-    """What reads the metrics that are drawn out of packed rollups, by columns; made when it is asked for."""
-
-    def __init__(self, columns: Columns) -> None:
-        super().__init__()
-        self.columns = columns
-
-    def __missing__(self, columns_id: int) -> Callable[[bytes], _Piece]:
-        found = self[columns_id] = rollups.means_of(len(self.columns[columns_id]), self._places(columns_id))
-        return found
-
-    def loose(self, columns_id: int, rollup: Rollup) -> _Piece:
-        """Return the same of a rollup that is not packed."""
-        places = self._places(columns_id)
-        numbers = (rollup.counts, rollup.sums)
-        return tuple(0.0 if place is None else of[place] for of in numbers for place in places)
-
-    def _places(self, columns_id: int) -> list[int | None]:
-        names = self.columns[columns_id]
-        return [names.index(name) if name in names else None for name in _DRAWN]
-
-
-def _add(pieces: dict[int, _Piece], at: int, piece: _Piece) -> None:
-    pieces[at] = tuple(map(operator.add, pieces[at], piece)) if at in pieces else piece
-
-
-def _point(piece: _Piece, interval: float) -> _Point:
-    """Return what the fleet's table draws of one step, and the bytes of both ways."""
-    cpus, memories, sends, receives, powers, cpu, memory, sent, received, power = piece
-    each = (sent / sends if sends else 0.0) + (received / receives if receives else 0.0)
-    return (
-        _rounded(cpu / cpus) if cpus else None,
-        _rounded(memory / memories) if memories else None,
-        (_rounded(each / interval) if interval > 0 else 0.0) if sends or receives else None,
-        _rounded(power / powers / 1000) if powers else None,
-        sent + received,
-    )
-
-
-def _rounded(value: float) -> float:
-    """Four digits are more than a line shows."""
-    return float(f"{value:.4g}")
 
 
 def _totals(clients: Sequence[dict[str, Any]], network_bytes: float) -> dict[str, float | None]:

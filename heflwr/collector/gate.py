@@ -1,10 +1,13 @@
-"""The one busy door, POST /simple_log and /log, as plain WSGI: a Flask view costs three times what it does itself."""
+"""The one busy door, POST /simple_log and /log, without Flask, whose view costs three times what it does itself.
+
+A server that can goes through begin(): no thread waits for the disk, where to wake it costs more than all the rest.
+"""
 
 from __future__ import annotations
 
-import json
+import queue
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from werkzeug.wrappers import Request
@@ -17,6 +20,9 @@ from heflwr.collector.records import LineBatch, Refusal, SampleBatch
 from heflwr.collector.store import Store, StoreFailed
 
 PATHS = ("/simple_log", "/log")
+
+SMALL_BYTES = 1 << 15
+"""Largest body, unpacked, that begin() takes: some three hundred rows, checked in two milliseconds."""
 
 
 class Gate:
@@ -34,32 +40,79 @@ class Gate:
         """Answer one request, by the rules of WSGI."""
         if environ.get("PATH_INFO") not in PATHS:
             return self._application(environ, start_response)
-        try:
-            answer = Answer(200, self._ingest(Request(environ)))
-        except (Refusal, StoreFailed) as error:
-            answer = refusal_of(error, self._counters)
-        body = json.dumps(answer.body).encode() + b"\n"
+        request = Request(environ)
+        told: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+
+        def read() -> bytes:
+            self._guard.renew()  # who waits here waits for begin()
+            return body_of(request)
+
+        self._take(request, read, told.put)
+        answer = told.get()
+        body = answer.content
         start_response(answer.status_line, [*answer.headers, ("Content-Length", str(len(body)))])
         return [body]
 
-    def _ingest(self, request: Request) -> dict[str, int]:
-        if request.method != "POST":
-            raise Refusal(405, "http", f"{request.path} takes POST", allow="POST")
-        access = self._guard.admit(request)
-        body = read_body(cast(Any, request.stream), request.headers.get("Content-Encoding", ""))
-        batch = parse(body, request.mimetype)
-        self._guard.may_write(access, batch.identifier)
+    def begin(self, environ: dict[str, Any], tell: Callable[[Answer], None]) -> bool:
+        """Begin to answer a request without waiting for anything.
+
+        Args:
+            environ: As for WSGI; the whole body is there.
+            tell: Called once with the answer, now or later, from any thread.
+
+        Returns:
+            Whether this is done here; if not, nothing has happened, and a thread should make the WSGI call.
+        """
+        if (
+            environ["PATH_INFO"] not in PATHS
+            or int(environ.get("CONTENT_LENGTH") or 0) > SMALL_BYTES
+            or not self._guard.is_current
+        ):
+            return False
+        stream = environ["wsgi.input"]
+        try:
+            body = read_body(stream, environ.get("HTTP_CONTENT_ENCODING", ""), SMALL_BYTES)
+        except Refusal:  # whoever may take its time says why
+            stream.seek(0)
+            return False
+        self._take(Request(environ), lambda: body, tell)
+        return True
+
+    def _take(self, request: Request, read: Callable[[], bytes], tell: Callable[[Answer], None]) -> None:
+        def done(outcome: int | StoreFailed | Refusal) -> None:
+            if isinstance(outcome, int):
+                tell(Answer(200, self._counted(batch, outcome)))
+            else:
+                tell(refusal_of(outcome, self._counters))
+
+        try:
+            if request.method != "POST":
+                raise Refusal(405, "http", f"{request.path} takes POST", allow="POST")
+            access = self._guard.admit(request)
+            batch = parse(read(), request.mimetype)
+            self._guard.may_write(access, batch.identifier)
+            if isinstance(batch, LineBatch):
+                self._store.submit_lines(batch, done)
+            else:
+                self._store.submit_samples(batch, done)
+        except (Refusal, StoreFailed) as error:
+            tell(refusal_of(error, self._counters))
+
+    def _counted(self, batch: SampleBatch | LineBatch, accepted: int) -> dict[str, int]:
         if isinstance(batch, LineBatch):
-            accepted = self._store.add_lines(batch)
             self._counters.lines.inc(accepted)
             return {"accepted": accepted, "duplicates": len(batch.lines) - accepted}
-        return store_samples(self._store, self._counters, (batch,))
+        return count_samples(self._counters, (batch,), accepted)
 
 
-def store_samples(store: Store, counters: Counters, batches: tuple[SampleBatch, ...]) -> dict[str, int]:
-    """Store batches in one transaction, and count them."""
+def body_of(request: Request) -> bytes:
+    """Return the body of a request, unpacked; raises as read_body()."""
+    return read_body(cast(Any, request.stream), request.headers.get("Content-Encoding", ""))
+
+
+def count_samples(counters: Counters, batches: Sequence[SampleBatch], accepted: int) -> dict[str, int]:
+    """Count batches that were stored, and return what their sender is told."""
     sent = sum(len(batch.rows) for batch in batches)
-    accepted = store.add_samples(*batches)
     counters.accepted.inc(accepted)
     counters.duplicates.inc(sent - accepted)
     now = time.time()

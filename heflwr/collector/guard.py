@@ -77,6 +77,16 @@ class Guard:
         self._known_at = float("-inf")
         self._sessions: OrderedDict[str, tuple[Access, float]] = OrderedDict()
 
+    @property
+    def is_current(self) -> bool:
+        """Whether admit() will not read the tokens for some time to come."""
+        return time.monotonic() - self._known_at < KNOWN_SECONDS / 2
+
+    def renew(self) -> None:
+        """Read the tokens unless they are current; raises StoreFailed."""
+        if not self.is_current:
+            self._read()
+
     def admit(self, request: Request, is_page: bool = False) -> Access:
         """Return what this request may do, or raise a Refusal: 401, 403 or 429."""
         access = Access("all") if is_page or request.path in _OPEN else self._access(request)
@@ -153,14 +163,16 @@ class Guard:
 
     def _tokens(self) -> dict[str, Access]:
         if time.monotonic() - self._known_at > KNOWN_SECONDS:
-            with self._store.reading() as reader:
-                found = tokens(reader)
-            self._known = {
-                token.digest: Access(token.may, token.name if token.may == "write" else "", token.digest)
-                for token in found
-            }
-            self._known_at = time.monotonic()
+            self._read()
         return self._known
+
+    def _read(self) -> None:
+        with self._store.reading() as reader:
+            found = tokens(reader)
+        self._known = {
+            token.digest: Access(token.may, token.name if token.may == "write" else "", token.digest) for token in found
+        }
+        self._known_at = time.monotonic()
 
     def _unknown(self, request: Request, status: int = 401) -> Refusal:
         wait = self._failures.allow(request.remote_addr or "")

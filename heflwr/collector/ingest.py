@@ -21,12 +21,13 @@ UNPACKED_BYTES = 8 << 20
 _READ_BYTES = 1 << 16
 
 
-def read_body(stream: BinaryIO, encoding: str) -> bytes:
+def read_body(stream: BinaryIO, encoding: str, unpacked_bytes: int = UNPACKED_BYTES) -> bytes:
     """Return the whole body, unpacked. Reads no more than is allowed.
 
     Args:
         stream: Where the body comes from.
         encoding: Content-Encoding: "gzip", "identity" or "".
+        unpacked_bytes: Largest body after gzip.
 
     Raises:
         Refusal: 413 too large, 415 another encoding, 400 not gzip.
@@ -39,10 +40,10 @@ def read_body(stream: BinaryIO, encoding: str) -> bytes:
         return body
     if encoding != "gzip":
         raise Refusal(415, "encoding", f"Content-Encoding must be gzip or none, got {encoding[:40]!r}")
-    return _unpack(body)
+    return _unpack(body, unpacked_bytes)
 
 
-def _unpack(body: bytes) -> bytes:
+def _unpack(body: bytes, most: int) -> bytes:
     unpacker = zlib.decompressobj(wbits=31)
     parts: list[bytes] = []
     size = 0
@@ -51,8 +52,8 @@ def _unpack(body: bytes) -> bytes:
             part = unpacker.decompress(body, _READ_BYTES)
             body = unpacker.unconsumed_tail
             size += len(part)
-            if size > UNPACKED_BYTES:
-                raise Refusal(413, "size", f"the unpacked body must be at most {UNPACKED_BYTES} bytes")
+            if size > most:
+                raise Refusal(413, "size", f"the unpacked body must be at most {most} bytes")
             if not part and not body:
                 raise Refusal(400, "gzip", "the gzip body is cut short")
             parts.append(part)
@@ -85,18 +86,21 @@ def parse(body: bytes, content_type: str) -> SampleBatch | LineBatch:
     return _samples(message)
 
 
+def _refuse_constant(constant: str) -> None:
+    raise Refusal(400, "number", f"{constant} is not JSON; send null for a missing value")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def parse_json(body: bytes) -> Any:
     """Return the value that a body holds.
 
     Raises:
         Refusal: Not JSON in UTF-8, NaN or Infinity, nested too deep.
     """
-
-    def refuse(constant: str) -> None:
-        raise Refusal(400, "number", f"{constant} is not JSON; send null for a missing value")
-
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=refuse)
+        return _DECODER.decode(body.decode("utf-8"))
     except RecursionError as error:
         raise Refusal(400, "json", "the JSON is nested too deep; four levels are enough") from error
     except ValueError as error:  # not UTF-8, not JSON, or an integer of thousands of digits

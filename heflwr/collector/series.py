@@ -9,7 +9,7 @@ from typing import Any
 
 from heflwr.collector.metrics import adds_up, unit_of
 from heflwr.collector.spans import STEPS, Span, of_step
-from heflwr.collector.store import reading, rollups
+from heflwr.collector.store import reading, rolling, rollups
 from heflwr.collector.store.chunks import plain
 from heflwr.collector.store.database import Connection
 from heflwr.collector.store.reading import Columns, RunRow
@@ -103,21 +103,44 @@ def _pieces(reader: Connection, run_id: int, span: Span) -> Iterable[tuple[float
             yield span.start + (at + 0.5) * span.step, columns_id, rollup
 
 
-def aggregate(reader: Connection, runs: Sequence[RunRow], metric: str, function: str, span: Span) -> list[float | None]:
-    """Return one number a step: the function over the clients' means."""
-    clients: dict[str, Steps] = {}
+def aggregate(
+    reader: Connection, tails: rolling.Tails, runs: Sequence[RunRow], metric: str, function: str, span: Span
+) -> list[float | None]:
+    """Return one number a step: the function over the clients' means. The span has steps of a minute or more."""
+    level = span.level or LEVELS[0]
+    names = Columns(reader)
+    clients: dict[str, tuple[list[float], list[float]]] = {}
+    of_run = {run.id: run.identifier for run in runs}
+
+    def add(run_id: int, buckets: Iterable[int], numbers: Iterable[tuple[float, ...]]) -> None:
+        if of_run[run_id] not in clients:
+            clients[of_run[run_id]] = ([0.0] * span.count, [0.0] * span.count)
+        counts, sums = clients[of_run[run_id]]
+        for bucket, (count, total) in zip(buckets, numbers, strict=True):
+            at = (bucket - first) // ratio
+            counts[at] += count
+            sums[at] += total
+
+    first, ratio = round(span.start) // level, round(span.step) // level
+    last = first + span.count * ratio - 1
     for run in runs:
-        steps = steps_of(reader, run.id, span, (metric,)).get(metric)
-        if steps is None:
-            continue
-        whole = clients.setdefault(run.identifier, Steps.empty(span.count))
-        for at, count in enumerate(steps.counts):
-            if count:
-                whole.add(at, count, steps.lows[at], steps.sums[at], steps.highs[at])
-    columns = zip(*(steps.means() for steps in clients.values()), strict=True) if clients else [()] * span.count
+        for columns_id, buckets, packed in reading.packed_buckets(reader, run.id, level, first, last):
+            if metric in names[columns_id]:
+                width, place = len(names[columns_id]), names[columns_id].index(metric)
+                add(run.id, buckets, rollups.counts_and_sums(packed, width, [place]))
+    with tails.at(reader, level) as tail:
+        for (run_id, columns_id), fresh in tail.items():
+            if run_id in of_run and metric in names[columns_id]:
+                place = names[columns_id].index(metric)
+                inside = {bucket: rollup for bucket, rollup in fresh.items() if first <= bucket <= last}
+                add(run_id, inside, [(rollup.counts[place], rollup.sums[place]) for rollup in inside.values()])
     reduce = FUNCTIONS[function]
-    present = ([value for value in column if value is not None] for column in columns)
-    return [reduce(values) if values else None for values in present]
+    means: list[list[float]] = [[] for _ in range(span.count)]
+    for counts, sums in clients.values():
+        for step, count, total in zip(means, counts, sums, strict=True):
+            if count:
+                step.append(total / count)
+    return [reduce(values) if values else None for values in means]
 
 
 def _quantile(share: float) -> Callable[[list[float]], float]:

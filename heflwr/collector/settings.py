@@ -15,7 +15,7 @@ from typing import Any
 from heflwr.collector.app import RATE
 from heflwr.collector.events import LISTENERS_MAX
 from heflwr.collector.fleet import LOST_SECONDS
-from heflwr.collector.store.store import CLIENTS_MAX, MINUTE_DAYS, RAW_DAYS
+from heflwr.collector.store.store import CLIENTS_MAX, MINUTE_DAYS, RAW_DAYS, RUN_DAYS
 
 PREFIX = "HEFLWR_COLLECTOR_"
 
@@ -51,7 +51,9 @@ SETTINGS = (
     Setting("listeners", int, LISTENERS_MAX, "most pages that are told of news at a time", (0, 1_000)),
     Setting("lost_seconds", float, LOST_SECONDS, "a client that was silent for so long is lost"),
     Setting("raw_days", float, RAW_DAYS, "days that raw samples and log lines stay", (0.01, 100_000)),
-    Setting("minute_days", float, MINUTE_DAYS, "days that one-minute sums stay, coarser ones stay", (0.01, 100_000)),
+    Setting("minute_days", float, MINUTE_DAYS, "days that one-minute sums, windows, functions stay", (0.01, 100_000)),
+    Setting("run_days", float, RUN_DAYS, "days that a run stays after it was last heard of", (0.01, 100_000)),
+    Setting("proxy", str, None, "address of a reverse proxy whose X-Forwarded-For and -Proto are believed"),
 )  # fmt: skip
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

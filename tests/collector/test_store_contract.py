@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import postgres
 import pytest
 
 from heflwr.collector import Store, StoreFailed, StoreUnavailable
@@ -27,31 +24,6 @@ from heflwr.collector.store import functions, reading, rolling, rollups, tokens,
 
 T0 = 1_700_000_040.0
 """A minute begins here."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgres.server() as address:
-        yield address
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """A database without anything in it."""
-    if request.param == "sqlite":
-        return tmp_path / "heflwr.db"
-    address = request.getfixturevalue("server")
-    import psycopg
-
-    with psycopg.connect(address, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS heflwr CASCADE")
-    return address
-
-
-@pytest.fixture
-def store(place: Any) -> Iterator[Store]:
-    with Store(place) as store:
-        yield store
 
 
 def batch(
@@ -302,11 +274,11 @@ def test_a_server_that_is_not_there_is_named() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_server_that_was_away_is_found_again(server: str) -> None:
+def test_a_server_that_was_away_is_found_again(postgres_server: str) -> None:
     """A broken connection costs one refused call; the sender comes again, and the store has connected anew."""
     import psycopg
 
-    with psycopg.connect(server, autocommit=True) as connection, Store(server) as store:
+    with psycopg.connect(postgres_server, autocommit=True) as connection, Store(postgres_server) as store:
         connection.execute("DROP SCHEMA IF EXISTS heflwr CASCADE")
         store.close()
         store.open()

@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 
 from heflwr.collector import Store, create_app
 from heflwr.collector.events import Hub
+from heflwr.collector.records import Row, SampleBatch
 
 T0 = 1_700_000_040.0
 """A minute begins here."""
@@ -111,12 +112,13 @@ def test_silence_makes_stale_and_lost(store: Store, silence: float, health: str)
     """Three intervals, at least ten seconds, then ten minutes, by the collector's own clock."""
     from heflwr.collector.fleet import Fleet
     from heflwr.collector.store import reading
+    from heflwr.collector.store.rolling import Tails
 
     client = create_app(store, rate=0).test_client()
     send(client, "board from 1970", 100.0, 2, interval=10)
     with store.reading() as reader:
         (run,) = reading.runs(reader)
-    assert Fleet(store).health(run, run.received + silence) == health
+    assert Fleet(store, Tails()).health(run, run.received + silence) == health
 
 
 @pytest.mark.parametrize("step", [1, 10, 30, 60, 300, 900])
@@ -161,6 +163,27 @@ def test_aggregates_are_over_clients(client: FlaskClient) -> None:
     for function, expected in (("mean", 2), ("min", 0), ("max", 4), ("sum", 10), ("p50", 2), ("p95", 3.8)):
         found = get(client, "aggregate", metric="threads", function=function, since=T0, until=T0 + 59, step=60)
         assert found["values"] == [pytest.approx(expected)]
+
+
+def test_aggregates_are_exact_whatever_is_rolled_up(client: FlaskClient, store: Store) -> None:
+    """Gaps, runs that change their metrics, several runs of a client, samples that came just now."""
+    begin, step = 1_700_000_400, 600
+    batches: list[SampleBatch] = []
+    expected: list[dict[str, list[float]]] = [{}, {}, {}, {}]
+    for at in [*range(0, 600, 20), *range(1200, 2400, 20)]:
+        name, run = f"c{at % 3}", f"r{at % 2}"
+        metrics, values = (("threads", "cpu_usage"), (None, float(at))) if at < 1500 else (("cpu_usage",), (float(at),))
+        batches.append(SampleBatch(name, run, metrics, (Row(at, begin + at, values),), {}))
+        expected[at // step].setdefault(name, []).append(at)
+    for part in (batches[:20], batches[20:60]):
+        store.add_samples(*part)
+        store.roll()
+    store.add_samples(*batches[60:])
+    found = get(
+        client, "aggregate", metric="cpu_usage", function="max", since=begin, until=begin + 4 * step - 1, step=step
+    )
+    means = [max((sum(of) / len(of) for of in clients.values()), default=None) for clients in expected]
+    assert (found["start"], found["values"]) == (begin, pytest.approx(means))
 
 
 def test_exports_hold_every_sample(client: FlaskClient) -> None:

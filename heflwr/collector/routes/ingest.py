@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import Any
 
 from flask import Flask, Response, g, request
 
 from heflwr.collector.counters import Counters
-from heflwr.collector.gate import store_samples
+from heflwr.collector.gate import body_of, count_samples
 from heflwr.collector.guard import Guard
-from heflwr.collector.ingest import parse_json, read_body
+from heflwr.collector.ingest import parse_json
 from heflwr.collector.line_protocol import parse_lines
 from heflwr.collector.records import Refusal
 from heflwr.collector.reports import functions_of
@@ -37,7 +37,7 @@ def add(app: Flask, store: Store, guard: Guard, counters: Counters) -> None:
         )
         for batch in batches:
             guard.may_write(g.access, batch.identifier)
-        store_samples(store, counters, batches)
+        count_samples(counters, batches, store.add_samples(*batches))
         return Response(status=204)
 
     def ping() -> Response:
@@ -55,4 +55,4 @@ def add(app: Flask, store: Store, guard: Guard, counters: Counters) -> None:
 
 def body() -> bytes:
     """Return the body of this request, unpacked."""
-    return read_body(cast(Any, request.stream), request.headers.get("Content-Encoding", ""))
+    return body_of(request)

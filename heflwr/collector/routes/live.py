@@ -26,7 +26,7 @@ def add(app: Flask, store: Store, guard: Guard, hub: Hub, targets: Targets, coun
 
     def events() -> Response:
         arguments.only()
-        stream = hub.listen()
+        stream = hub.listen(request.environ.get("waitress.client_disconnected", lambda: False))
         if stream is None:
             answer = jsonify(error="too many pages listen; ask again from time to time instead")
             answer.status_code, answer.headers["Retry-After"] = 503, str(RETRY_SECONDS)

@@ -14,12 +14,13 @@ from heflwr.collector.records import Refusal
 from heflwr.collector.series import FUNCTIONS, RUNS_MAX, aggregate, series, summaries
 from heflwr.collector.spans import POINTS_MAX, STEPS, Span, of_step, span
 from heflwr.collector.store import Store, reading
+from heflwr.collector.store.rolling import Tails
 
 HOUR = 3_600.0
 STEP_RANGE = (1e-3, 31_104_000.0)
 
 
-def add(app: Flask, store: Store, fleet: Fleet) -> None:
+def add(app: Flask, store: Store, fleet: Fleet, tails: Tails) -> None:
     """Mount the endpoints."""
 
     def fleet_view() -> dict[str, Any]:
@@ -57,7 +58,7 @@ def add(app: Flask, store: Store, fleet: Fleet) -> None:
         wanted = _span(since, until, 60, least_step=STEPS[0])
         with store.reading() as reader:
             found = [run for run in reading.runs(reader) if run.last >= wanted.start and run.first <= wanted.end]
-            values = aggregate(reader, found, metric, function, wanted)
+            values = aggregate(reader, tails, found, metric, function, wanted)
         return {
             "start": wanted.start,
             "step": wanted.step,

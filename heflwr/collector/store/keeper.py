@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from heflwr.collector.store import reading, rolling, upkeep
-from heflwr.collector.store.database import Database
+from heflwr.collector.store import forgetting, reading, rolling, upkeep
+from heflwr.collector.store.database import Connection, Database
 from heflwr.collector.store.errors import StoreFailed
 from heflwr.collector.store.group import GroupWriter
 
@@ -17,6 +19,11 @@ many chunks a run has; for a thousand clients it is as much as taking what they 
 
 MERGE_SECONDS = 600.0
 FORGET_SECONDS = 3600.0
+
+AT_ONCE = 500
+"""Most runs, functions or clients that one transaction looks at, to delete as many rows as it may."""
+
+T = TypeVar("T")
 
 _logger = logging.getLogger("heflwr.collector")
 
@@ -28,14 +35,24 @@ class Keeper:
         database: What to tidy.
         writer: Who writes to it.
         raw_seconds: How long raw samples and log lines stay.
-        minute_seconds: How long one-minute buckets stay.
+        minute_seconds: How long one-minute buckets, windows and points of functions stay.
+        run_seconds: How long a run stays that is not heard of, with all that is of it.
     """
 
-    def __init__(self, database: Database, writer: GroupWriter, raw_seconds: float, minute_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        writer: GroupWriter,
+        *,
+        raw_seconds: float,
+        minute_seconds: float,
+        run_seconds: float,
+    ) -> None:
         self._database = database
         self._writer = writer
         self._raw_seconds = raw_seconds
         self._minute_seconds = minute_seconds
+        self._run_seconds = run_seconds
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -71,6 +88,7 @@ class Keeper:
         """Do now what is otherwise done from time to time: roll up, merge small chunks, forget what is too old."""
         self.roll()
         self._merge()
+        self._trim()
         self._forget()
         self._database.give_back()
 
@@ -86,20 +104,40 @@ class Keeper:
             lambda writer: writer.execute("UPDATE marks SET value = ? WHERE name = 'merged'", (upto,)).rowcount
         )
 
+    def _trim(self) -> None:
+        """Delete the runs and functions that clients have beyond what stays."""
+        now = time.time()
+        with self._database.reading() as reader:
+            runs, functions = forgetting.surplus_runs(reader), forgetting.surplus_functions(reader)
+        self._each(runs, lambda writer, some: forgetting.forget_runs(writer, some, now))
+        self._each(functions, forgetting.forget_functions)
+
     def _forget(self) -> None:
         now = time.time()
         with self._database.reading() as reader:
             rolled = rolling.mark(reader, "rolled")
             runs = [(run.id, run.last, run.received) for run in reading.runs(reader)]
-        while self._writer.write(lambda writer: upkeep.forget_raw(writer, now - self._raw_seconds, rolled)):
-            pass
-        while self._writer.write(lambda writer: upkeep.forget_lines(writer, now - self._raw_seconds)):
-            pass
-        for at in range(0, len(runs), 100):
-            some = runs[at : at + 100]
-            self._writer.write(
-                lambda writer, some=some: upkeep.forget_minutes(writer, now - self._minute_seconds, some)  # type: ignore[misc]
-            )
+            old = forgetting.old_minutes(reader, now - self._minute_seconds, runs)
+            silent = forgetting.silent_runs(reader, now - self._run_seconds)
+        for forget in (
+            lambda writer: forgetting.forget_raw(writer, now - self._raw_seconds, rolled),
+            lambda writer: forgetting.forget_lines(writer, now - self._raw_seconds),
+            lambda writer: forgetting.forget_told(writer, now - self._minute_seconds),
+        ):
+            while not self._stopping.is_set() and self._writer.write(forget):
+                pass
+        self._each(old, forgetting.forget_minutes)
+        self._each(silent, lambda writer, some: forgetting.forget_runs(writer, some, now - self._run_seconds))
+        with self._database.reading() as reader:
+            empty = forgetting.empty_clients(reader)
+        self._each(empty, forgetting.forget_clients)
+
+    def _each(self, found: list[T], forget: Callable[[Connection, Sequence[T]], int]) -> None:
+        """Have what was found forgotten, a transaction after the other, until it is time to stop."""
+        done = 0
+        while done < len(found) and not self._stopping.is_set():
+            some = found[done : done + AT_ONCE]
+            done += self._writer.write(lambda writer, some=some: forget(writer, some))  # type: ignore[misc]
 
     def _run(self) -> None:
         due = {self._merge: MERGE_SECONDS, self._forget_and_give_back: FORGET_SECONDS}
@@ -108,6 +146,7 @@ class Keeper:
         while not self._stopping.wait(ROLL_SECONDS):
             try:
                 self.roll()
+                self._trim()
                 for task, seconds in due.items():
                     if time.monotonic() >= next_at[task]:
                         next_at[task] = time.monotonic() + seconds

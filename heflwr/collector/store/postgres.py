@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from heflwr.collector.store.database import Connection, Rows
 from heflwr.collector.store.errors import StoreFailed, StoreUnavailable
+from heflwr.collector.store.migration import migrate_second_schema
 from heflwr.collector.store.schema import SCHEMA_VERSION, tables
 
 CONNECT_SECONDS = 10
@@ -95,6 +97,9 @@ class PostgresDatabase:
                 for statement in tables("postgres"):
                     writer.execute(statement)
                 writer.execute("INSERT INTO schema_version VALUES (%s)", (SCHEMA_VERSION,))
+            elif version == 2:  # the first schema was never on a server
+                migrate_second_schema(_Marked(writer), "postgres", time.time())
+                writer.execute("UPDATE schema_version SET version = %s", (SCHEMA_VERSION,))
 
     def close(self) -> None:
         with self._lock:

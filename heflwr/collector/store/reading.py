@@ -89,7 +89,7 @@ def begun(reader: Connection) -> float | None:
 def runs(
     reader: Connection, identifiers: Sequence[str] = (), names: Sequence[str] = (), limit: int = 1 << 40
 ) -> list[RunRow]:
-    """Return runs, the latest first."""
+    """Return runs that have sent samples, the latest first."""
     among = [
         f"{column} IN ({', '.join('?' * len(values))})"
         for column, values in (("identifier", identifiers), ("run", names))
@@ -98,7 +98,7 @@ def runs(
     return _run_rows(
         reader.execute(
             f"SELECT {_RUN} FROM runs JOIN clients ON clients.id = client"
-            f"{' WHERE ' if among else ''}{' AND '.join(among)} ORDER BY last DESC, runs.id DESC LIMIT ?",
+            f" WHERE {' AND '.join(['samples > 0', *among])} ORDER BY last DESC, runs.id DESC LIMIT ?",
             (*identifiers, *names, limit),
         ).fetchall()
     )
@@ -123,9 +123,9 @@ def runs_by_id(reader: Connection, numbers: Iterable[int]) -> list[RunRow]:
 def clients(reader: Connection, limit: int) -> list[dict[str, Any]]:
     """Return who sent samples, the latest to be heard of first."""
     found = reader.execute(
-        "SELECT identifier, clients.runs, total, begun, latest, newest.about, heard FROM clients"
-        " JOIN (SELECT client, sum(samples) AS total, min(first) AS begun, max(last) AS latest, max(received) AS heard"
-        "       FROM runs GROUP BY client) AS sums ON sums.client = clients.id"
+        "SELECT identifier, counted, total, begun, latest, newest.about, heard FROM clients"
+        " JOIN (SELECT client, count(*) AS counted, sum(samples) AS total, min(first) AS begun, max(last) AS latest,"
+        "       max(received) AS heard FROM runs WHERE samples > 0 GROUP BY client) AS sums ON sums.client = clients.id"
         " JOIN runs AS newest ON newest.id = newest_run ORDER BY heard DESC, identifier LIMIT ?",
         (limit,),
     ).fetchall()
@@ -224,6 +224,25 @@ def buckets_of(reader: Connection, run_id: int, level: int, first: int, last: in
         for bucket, rollup in rollups.of_chunk(unpack(data), level).items():
             if first <= bucket <= last:
                 yield bucket, columns_id, rollup
+
+
+def packed_buckets(
+    reader: Connection, run_id: int, level: int, first: int, last: int
+) -> Iterator[tuple[int, tuple[int, ...], tuple[bytes, ...]]]:
+    """Yield (columns, buckets, packed rollups) of a run, once for each list of metrics, of what is rolled up.
+
+    For whoever reads so many that a Python object for each is too much.
+    """
+    found = reader.execute(
+        "SELECT columns_id, bucket, data FROM rollups WHERE run_id = ? AND level = ? AND bucket BETWEEN ? AND ?",
+        (run_id, level, first, last),
+    ).fetchall()
+    several = {row[0] for row in found}
+    for columns_id in several:
+        _, buckets, packed = zip(
+            *(found if len(several) == 1 else [row for row in found if row[0] == columns_id]), strict=True
+        )
+        yield columns_id, buckets, packed
 
 
 def metrics_of(reader: Connection, run_ids: Sequence[int]) -> list[str]:

@@ -5,7 +5,9 @@ Whoever rolls reads outside the transaction and writes inside one, where it chec
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from heflwr.collector.store import rollups
@@ -67,6 +69,20 @@ class Tail:
             self._last = chunks[-1][0]
             summed(chunks, self._level, self._found)
         return self._found
+
+
+class Tails:
+    """A Tail a level, for many readers. Any thread may call at()."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tails: dict[int, Tail] = {}
+
+    @contextmanager
+    def at(self, reader: Connection, level: int) -> Iterator[Buckets]:
+        """The buckets behind the mark, not to be changed, while the block lasts."""
+        with self._lock:
+            yield self._tails.setdefault(level, Tail(level)).buckets(reader)
 
 
 def summed(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-import operator
-import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import nan
 
@@ -80,21 +77,24 @@ def unpack(data: bytes) -> Rollup:
     return Rollup(counts, lows, sums, highs, lasts, last_time)
 
 
-def means_of(width: int, places: Sequence[int | None]) -> Callable[[bytes], tuple[float, ...]]:
-    """Return what reads counts, then sums, of some metrics out of pack()'s bytes, in a tenth of unpack()'s time.
+def counts_and_sums(packed: Sequence[bytes], width: int, places: Sequence[int | None]) -> Iterator[tuple[float, ...]]:
+    """Return counts, then sums, of some metrics: a tuple a bucket, in a tenth of unpack()'s time.
 
     Args:
+        packed: What pack() gave, of buckets of the same metrics.
         width: Metrics that there are.
-        places: Of those that are wanted; None for one that is not there, whose count and sum are 0.
+        places: Of those that are wanted; None for one that is not there, whose counts and sums are 0.
     """
-    wanted = sorted(place for place in places if place is not None)
-    numbers = [*wanted, *(2 * width + place for place in wanted)]
-    gaps = [at - before - 1 for before, at in itertools.pairwise([-1, *numbers])]
-    layout = struct.Struct("<" + "".join(f"{8 * gap}xd" for gap in gaps))
-    absent = len(numbers)
-    found = [absent if place is None else wanted.index(place) for place in places]
-    pick = operator.itemgetter(*found, *(at if at == absent else len(wanted) + at for at in found))
-    return lambda data: pick((*layout.unpack_from(data), 0.0))
+    numbers = array("d", b"".join(packed))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    zeros = array("d", bytes(8 * len(packed)))
+    columns = [
+        zeros if place is None else numbers[before + place :: 5 * width + 1]
+        for before in (0, 2 * width)
+        for place in places
+    ]
+    return zip(*columns, strict=True)
 
 
 def of_chunk(chunk: Chunk, level: int) -> dict[int, Rollup]:

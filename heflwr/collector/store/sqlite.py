@@ -7,13 +7,14 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from heflwr.collector.store.database import Connection
 from heflwr.collector.store.errors import StoreFailed, StoreUnavailable
-from heflwr.collector.store.migration import migrate_first_schema
+from heflwr.collector.store.migration import migrate_first_schema, migrate_second_schema
 from heflwr.collector.store.schema import SCHEMA_VERSION, tables
 
 APPLICATION_ID = 0x4846_4C57
@@ -82,6 +83,8 @@ class SqliteDatabase:
                 writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             elif version == 1:
                 migrate_first_schema(writer)
+            elif version == 2:
+                migrate_second_schema(writer, "sqlite", time.time())
             writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             writer.execute("COMMIT")
         except BaseException:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from heflwr.collector.records import FunctionBatch, LineBatch, SampleBatch
+from heflwr.collector.records import FunctionBatch, LineBatch, Refusal, SampleBatch
 from heflwr.collector.store import functions, lines, reading, tokens, windows, writing
 from heflwr.collector.store.database import Connection, Database
-from heflwr.collector.store.errors import StoreUnavailable
+from heflwr.collector.store.errors import StoreFailed, StoreUnavailable
 from heflwr.collector.store.group import GroupWriter
 from heflwr.collector.store.keeper import Keeper
 from heflwr.collector.store.sqlite import SqliteDatabase
@@ -23,8 +23,9 @@ CLIENTS_MAX = 10_000
 
 RAW_DAYS = 7.0
 MINUTE_DAYS = 30.0
-"""How long raw samples and one-minute buckets stay unless the operator says otherwise. Coarser buckets stay for good: a
-client's year takes 10 MB."""
+RUN_DAYS = 365.0
+"""How long raw samples, one-minute buckets, and runs that are not heard of stay unless the operator says otherwise.
+Coarser buckets stay as long as their run: a client's year takes 10 MB."""
 
 
 class Store:
@@ -37,6 +38,7 @@ class Store:
         clients_max: int = CLIENTS_MAX,
         raw_days: float = RAW_DAYS,
         minute_days: float = MINUTE_DAYS,
+        run_days: float = RUN_DAYS,
     ) -> None:
         """Remember where the data are.
 
@@ -44,12 +46,19 @@ class Store:
             database: Path of a SQLite file, created where it does not exist; or `postgresql://...`; or a database.
             clients_max: Most identifiers that are taken.
             raw_days: Days that raw samples and log lines stay.
-            minute_days: Days that one-minute buckets stay.
+            minute_days: Days that one-minute buckets, windows and points of functions stay.
+            run_days: Days that a run stays after it was last heard of, with all that is of it.
         """
         self.database = database_at(database) if isinstance(database, str | os.PathLike) else database
         self._clients_max = clients_max
         self.writer = GroupWriter(self.database)
-        self._keeper = Keeper(self.database, self.writer, raw_days * DAY_SECONDS, minute_days * DAY_SECONDS)
+        self._keeper = Keeper(
+            self.database,
+            self.writer,
+            raw_seconds=raw_days * DAY_SECONDS,
+            minute_seconds=minute_days * DAY_SECONDS,
+            run_seconds=run_days * DAY_SECONDS,
+        )
         self.on_change: Callable[[str, bool], None] = lambda identifier, is_function: None
 
     @property
@@ -87,6 +96,41 @@ class Store:
             StoreFailed: Nothing was stored (disk full, closed); the sender should come again.
             Refusal: One identifier, run or window too many; nothing was stored.
         """
+        accepted = self.writer.write(self._samples(batches))
+        self._tell(batches)
+        return accepted
+
+    def submit_samples(self, batch: SampleBatch, done: Callable[[int | StoreFailed | Refusal], None]) -> None:
+        """Store samples as add_samples() does, and return at once.
+
+        Args:
+            batch: What to store.
+            done: Called by the writer's thread with what add_samples() would return or raise; must be short.
+
+        Raises:
+            StoreFailed: The batch is not taken, and done() will not be called.
+        """
+
+        def stored(outcome: int | StoreFailed | Refusal) -> None:
+            if isinstance(outcome, int):
+                self._tell((batch,))
+            done(outcome)
+
+        self.writer.submit(self._samples((batch,)), stored, len(batch.rows))
+
+    def add_lines(self, batch: LineBatch) -> int:
+        """Store log lines that are not there yet, and return how many those were; raises as add_samples()."""
+        return self.writer.write(self._lines(batch))
+
+    def submit_lines(self, batch: LineBatch, done: Callable[[int | StoreFailed | Refusal], None]) -> None:
+        """Store log lines as add_lines() does, and return at once; arguments and errors as submit_samples()."""
+        self.writer.submit(self._lines(batch), done, len(batch.lines))
+
+    def _lines(self, batch: LineBatch) -> Callable[[Connection], int]:
+        received = time.time()
+        return lambda writer: lines.add_lines(writer, batch, received, self._clients_max)
+
+    def _samples(self, batches: Sequence[SampleBatch]) -> Callable[[Connection], int]:
         received = time.time()
 
         def call(writer: Connection) -> int:
@@ -95,22 +139,19 @@ class Store:
                 if batch.rows:
                     accepted += writing.add_samples(writer, batch, received, self._clients_max)
                 if batch.windows:
-                    windows.add_windows(writer, batch.identifier, batch.run, batch.windows, self._clients_max)
+                    windows.add_windows(writer, batch.identifier, batch.run, batch.windows, received, self._clients_max)
             return accepted
 
-        accepted = self.writer.write(call)
+        return call
+
+    def _tell(self, batches: Sequence[SampleBatch]) -> None:
         for batch in batches:
             self.on_change(batch.identifier, False)
-        return accepted
-
-    def add_lines(self, batch: LineBatch) -> int:
-        """Store log lines that are not there yet, and return how many those were; raises as add_samples()."""
-        received = time.time()
-        return self.writer.write(lambda writer: lines.add_lines(writer, batch, received, self._clients_max))
 
     def add_functions(self, batch: FunctionBatch) -> int:
         """Store points that are not there yet, and return how many those were; raises as add_samples()."""
-        accepted = self.writer.write(lambda writer: functions.add_functions(writer, batch))
+        received = time.time()
+        accepted = self.writer.write(lambda writer: functions.add_functions(writer, batch, received, self._clients_max))
         self.on_change(batch.identifier, True)
         return accepted
 

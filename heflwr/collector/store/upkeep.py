@@ -1,21 +1,19 @@
-"""What a store does to itself: small chunks become large ones, and what is older than it should be goes."""
+"""What a store does to itself: small chunks become large ones."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Any
 
 from heflwr.collector.store.chunks import Chunk, pack, unpack
 from heflwr.collector.store.database import Connection
-from heflwr.collector.store.rollups import LEVELS
 from heflwr.collector.store.writing import bounds
 
 MERGED_ROWS = 2_048
 """Most rows of a merged chunk: half an hour at 1 Hz, some 20 KB."""
 
 CHUNKS_AT_ONCE = 500
-"""Chunks that one transaction deletes or merges: writers wait for some hundredths of a second."""
+"""Chunks that one transaction merges: writers wait for some hundredths of a second."""
 
 
 def to_merge(reader: Connection, after: int, upto: int) -> list[list[int]]:
@@ -73,38 +71,3 @@ def joined(chunks: Sequence[Chunk]) -> Chunk:
         sort([chunk.times for chunk in chunks]),
         [sort([chunk.columns[at] for chunk in chunks]) for at in range(len(chunks[0].columns))],
     )
-
-
-def forget_raw(writer: Connection, before: float, rolled: int) -> int:
-    """Delete the oldest chunks if they came before a moment; return how many. Duplicates of them stay duplicates."""
-    oldest: list[Any] = writer.execute(
-        "SELECT id, run_id, last_sequence, received FROM chunks WHERE id <= ? ORDER BY id LIMIT ?",
-        (rolled, CHUNKS_AT_ONCE),
-    ).fetchall()
-    gone = [row for row in oldest if row[3] < before]
-    last: dict[int, int] = {}
-    for number, run_id, last_sequence, _ in gone:
-        writer.execute("DELETE FROM chunks WHERE id = ?", (number,))
-        last[run_id] = max(last.get(run_id, -1), last_sequence)
-    for run_id, sequence in last.items():
-        writer.execute(
-            "UPDATE runs SET forgotten_sequence = ? WHERE id = ? AND forgotten_sequence < ?",
-            (sequence, run_id, sequence),
-        )
-    return len(gone)
-
-
-def forget_minutes(writer: Connection, before: float, runs: Sequence[tuple[int, float, float]]) -> None:
-    """Delete one-minute buckets from before a moment; runs are (id, last, received): their clocks may be off."""
-    for run_id, last, received in runs:
-        bucket = int((last + before - received) // LEVELS[0])
-        writer.execute("DELETE FROM rollups WHERE run_id = ? AND level = ? AND bucket < ?", (run_id, LEVELS[0], bucket))
-
-
-def forget_lines(writer: Connection, before: float) -> int:
-    """Delete the oldest log lines if they came before a moment; return how many."""
-    oldest = writer.execute("SELECT id, received FROM lines ORDER BY id LIMIT ?", (CHUNKS_AT_ONCE,)).fetchall()
-    gone = [number for number, received in oldest if received < before]
-    for number in gone:
-        writer.execute("DELETE FROM lines WHERE id = ?", (number,))
-    return len(gone)

@@ -8,28 +8,29 @@ from typing import Any
 
 from heflwr.collector.records import Refusal, Window
 from heflwr.collector.store.database import Connection
-from heflwr.collector.store.writing import ensure_client
+from heflwr.collector.store.writing import reported_run
 
 WINDOWS_MAX = 100_000
 """Most windows of one run."""
 
 
-def add_windows(writer: Connection, identifier: str, run: str, windows: Sequence[Window], clients_max: int) -> None:
+def add_windows(
+    writer: Connection, identifier: str, run: str, windows: Sequence[Window], received: float, clients_max: int
+) -> None:
     """Store windows, known by name and start; an end, once known, stays unless another one comes.
 
     Raises:
-        Refusal: One identifier, or one window of the run, too many.
+        Refusal: One identifier, run, or window of the run, too many.
     """
-    ensure_client(writer, identifier, clients_max)
+    run_id, _ = reported_run(writer, identifier, run, received, clients_max)
     for window in windows:
         writer.execute(
-            "INSERT INTO windows VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (identifier, run, name, begun) DO UPDATE"
-            " SET ended = coalesce(excluded.ended, windows.ended), labels = excluded.labels",
-            (identifier, run, window.name, window.start, window.end, json.dumps(window.labels)),
+            "INSERT INTO windows VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, name, begun) DO UPDATE"
+            " SET ended = coalesce(excluded.ended, windows.ended), labels = excluded.labels,"
+            " received = excluded.received",
+            (run_id, window.name, window.start, window.end, json.dumps(window.labels), received),
         )
-    (count,) = writer.execute(
-        "SELECT count(*) FROM windows WHERE identifier = ? AND run = ?", (identifier, run)
-    ).fetchone()
+    (count,) = writer.execute("SELECT count(*) FROM windows WHERE run_id = ?", (run_id,)).fetchone()
     if count > WINDOWS_MAX:
         raise Refusal(429, "windows", f"a run can have {WINDOWS_MAX} windows; start another run")
 
@@ -42,7 +43,8 @@ def windows(
     return [
         {"identifier": who, "run": which, "name": name, "start": start, "end": end, "labels": json.loads(labels)}
         for who, which, name, start, end, labels in reader.execute(
-            "SELECT identifier, run, name, begun, ended, labels FROM windows"
+            "SELECT identifier, run, name, begun, ended, labels FROM windows JOIN runs ON runs.id = run_id"
+            " JOIN clients ON clients.id = client"
             f" WHERE begun <= ? AND coalesce(ended, begun) >= ? {''.join(f' AND {name} = ?' for name, _ in among)}"
             " ORDER BY begun DESC, name LIMIT ?",
             (until, since, *(value for _, value in among), limit),

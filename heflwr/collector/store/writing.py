@@ -11,9 +11,16 @@ from heflwr.collector.records import Refusal, Row, SampleBatch
 from heflwr.collector.store.chunks import Chunk, from_rows, pack, unpack
 from heflwr.collector.store.database import Connection
 
-RUNS_MAX = 10_000
-"""Most runs of one client: a monitor that is started every minute for a week."""
+RUNS_KEPT = 10_000
+"""Runs of one client that stay, those that were heard of last: a week of a monitor that is started every minute, or of
+a Flower node, each of whose calls is a run."""
 
+RUNS_MAX = 12_000
+"""Most runs of one client at any time. What is more than is kept goes within seconds: to be refused, a client must
+begin a hundred runs a second."""
+
+AGAIN_SECONDS = 30.0
+"""When a sender is told to come again that has too much for now: the keeper has been there by then."""
 
 OVERLAPS_MAX = 2_000
 """Most chunks that a batch may overlap with: 20 ms of the writer's time. A sender that comes again with all that it has
@@ -32,7 +39,7 @@ class RunState:
     last_sequence: int
     forgotten_sequence: int
     about: str
-    newest_run: int
+    newest_run: int | None
 
 
 def add_samples(writer: Connection, batch: SampleBatch, received: float, clients_max: int) -> int:
@@ -100,14 +107,24 @@ def _state(writer: Connection, identifier: str, run: str, received: float, clien
     else:
         return RunState(*found[:9])
     if runs >= RUNS_MAX:
-        raise Refusal(429, "runs", f"{identifier!r} has {runs} runs, and no more are taken; use another identifier")
+        raise Refusal(429, "runs", f"{identifier!r} has {runs} runs; come again when old ones have gone", AGAIN_SECONDS)
     (run_id,) = writer.execute(
         "INSERT INTO runs (client, run, first, last, received) VALUES (?, ?, ?, ?, ?) RETURNING id",
         (client, run, 0.0, 0.0, received),
     ).fetchone()
-    newest = found[8] if found is not None and found[8] is not None else run_id
-    writer.execute("UPDATE clients SET runs = runs + 1, newest_run = ? WHERE id = ?", (newest, client))
-    return RunState(run_id, client, 0, 0.0, 0.0, -1, -1, "{}", newest)
+    writer.execute("UPDATE clients SET runs = runs + 1 WHERE id = ?", (client,))
+    return RunState(run_id, client, 0, 0.0, 0.0, -1, -1, "{}", None if found is None else found[8])
+
+
+def reported_run(writer: Connection, identifier: str, run: str, received: float, clients_max: int) -> tuple[int, int]:
+    """Return the number of a run, and its client's, for what is told beside samples; it may not have sent any.
+
+    Raises:
+        Refusal: One identifier, or one run, too many.
+    """
+    state = _state(writer, identifier, run, received, clients_max)
+    writer.execute("UPDATE runs SET received = ? WHERE id = ?", (received, state.id))
+    return state.id, state.client
 
 
 def ensure_client(writer: Connection, identifier: str, clients_max: int) -> None:
@@ -132,9 +149,11 @@ def _new_client(writer: Connection, identifier: str, clients_max: int) -> int:
 
 def _settle_newest(writer: Connection, state: RunState, last: float) -> None:
     """Make this run its client's newest if its samples are later than those of the one that was."""
-    (newest_last,) = writer.execute("SELECT last FROM runs WHERE id = ?", (state.newest_run,)).fetchone()
-    if last >= newest_last:
-        writer.execute("UPDATE clients SET newest_run = ? WHERE id = ?", (state.id, state.client))
+    if state.newest_run is not None:
+        (newest_last,) = writer.execute("SELECT last FROM runs WHERE id = ?", (state.newest_run,)).fetchone()
+        if last < newest_last:
+            return
+    writer.execute("UPDATE clients SET newest_run = ? WHERE id = ?", (state.id, state.client))
 
 
 def _new(writer: Connection, state: RunState, rows: Sequence[Row]) -> list[Row]:
