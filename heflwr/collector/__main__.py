@@ -10,6 +10,7 @@ import os
 import signal
 import ssl
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -17,6 +18,7 @@ from typing import Any
 
 from heflwr.collector.app import create_app
 from heflwr.collector.checks import IDENTIFIER_LENGTH
+from heflwr.collector.fleet import Fleet
 from heflwr.collector.guard import LOOPBACK
 from heflwr.collector.serving import Server
 from heflwr.collector.settings import SettingError, add_flags, read_settings
@@ -91,11 +93,15 @@ def _serve(words: list[str]) -> int:
             shown = f"[{host}]" if ":" in host else host
             scheme = "http" if tls is None else "https"
             print(f"heflwr collector on {scheme}://{shown}:{port} (database {store.place})", flush=True)
+        fleet: Fleet = app.extensions["heflwr.collector.fleet"]
+        reading_ahead = threading.Thread(target=fleet.remember, args=(time.time(),), name="heflwr-collector-ahead")
+        reading_ahead.start()
         try:
             server.run()
         finally:
             app.extensions["heflwr.collector.events"].close()
             server.finish()
+            reading_ahead.join()
     return 0
 
 

@@ -5,6 +5,7 @@ A line's points are remembered once they are complete; a run whose older samples
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,12 +15,15 @@ from typing import Any
 
 from heflwr.collector.metrics import POWER_MILLIWATTS, SPARKS
 from heflwr.collector.points import NOTHING, Drawn, Piece, Point, add, points_of
-from heflwr.collector.spans import Span
-from heflwr.collector.store import Store, reading, rolling, rollups
+from heflwr.collector.spans import STEPS, Span
+from heflwr.collector.spans import span as of_length
+from heflwr.collector.store import Store, StoreFailed, reading, rolling, rollups
 from heflwr.collector.store.chunks import plain
 from heflwr.collector.store.database import Connection
 from heflwr.collector.store.reading import Columns, RunRow
 from heflwr.collector.store.rollups import LEVELS, Rollup
+
+_logger = logging.getLogger("heflwr.collector")
 
 LIVE_SECONDS = 10.0
 LIVE_INTERVALS = 3
@@ -27,6 +31,11 @@ LIVE_INTERVALS = 3
 gather what they have for three seconds."""
 
 LOST_SECONDS = 600.0
+
+AHEAD_SECONDS = (3_600.0, 86_400.0)
+
+POINTS = 60
+"""Of a line, where nobody asks for another number."""
 
 REMEMBERED = 20_000
 """Lines that are remembered, of some 8 KB each at sixty points."""
@@ -59,6 +68,14 @@ class Fleet:
         if age <= max(LIVE_SECONDS, LIVE_INTERVALS * run.interval):
             return "live"
         return "stale" if age <= self._lost_seconds else "lost"
+
+    def remember(self, now: float) -> None:
+        """Read the lines of an hour and of a day ahead, so that the first who looks at them does not wait."""
+        try:
+            for seconds in AHEAD_SECONDS:
+                self.view(of_length(now - seconds, now, POINTS, STEPS[0]), (), REMEMBERED, now)
+        except StoreFailed as error:
+            _logger.warning("cannot read the fleet's lines ahead: %s", error)
 
     def view(self, span: Span, identifiers: Sequence[str], limit: int, now: float) -> dict[str, Any]:
         """Return the answer; `span` has steps of a minute or more."""

@@ -17,7 +17,11 @@ from flask.testing import FlaskClient
 
 from heflwr.collector import Store, create_app
 from heflwr.collector.events import Hub
+from heflwr.collector.fleet import Fleet
 from heflwr.collector.records import Row, SampleBatch
+from heflwr.collector.spans import span
+from heflwr.collector.store import reading
+from heflwr.collector.store.rolling import Tails
 
 T0 = 1_700_000_040.0
 """A minute begins here."""
@@ -95,6 +99,30 @@ def test_lines_that_are_remembered_are_as_fresh_as_those_that_are_not(client: Fl
         if at != 1000:
             store.roll()
         same()
+
+
+def test_lines_that_were_read_ahead_are_the_same(
+    client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server reads a day at its start: who looks first finds all but the newest step of it remembered."""
+    send(client, "a", T0, 3000)
+    store.roll()
+    now = T0 + 7200
+    day = span(now - 86400, now, 60, 60.0)
+    fresh = Fleet(store, Tails()).view(day, (), 10, now)["clients"][0]["spark"]
+    fleet = Fleet(store, Tails())
+    fleet.remember(now)
+    read: list[int] = []
+    packed_buckets = reading.packed_buckets
+
+    def counted(*which: Any) -> Iterator[Any]:
+        for columns_id, numbers, packed in packed_buckets(*which):
+            read.extend(numbers)
+            yield columns_id, numbers, packed
+
+    monkeypatch.setattr(reading, "packed_buckets", counted)
+    assert fresh == fleet.view(day, (), 10, now)["clients"][0]["spark"]
+    assert 0 < len(read) <= 30  # minutes; of fifty
 
 
 def test_only_the_clients_asked_for_come(client: FlaskClient) -> None:

@@ -9,7 +9,7 @@ from flask import Flask
 
 from heflwr.collector import arguments
 from heflwr.collector.checks import TIME_RANGE
-from heflwr.collector.fleet import Fleet
+from heflwr.collector.fleet import POINTS, Fleet
 from heflwr.collector.records import Refusal
 from heflwr.collector.series import FUNCTIONS, RUNS_MAX, aggregate, series, summaries
 from heflwr.collector.spans import POINTS_MAX, STEPS, Span, of_step, span
@@ -26,7 +26,7 @@ def add(app: Flask, store: Store, fleet: Fleet, tails: Tails) -> None:
     def fleet_view() -> dict[str, Any]:
         arguments.only("since", "until", "points", "identifier", "limit")
         since, until = arguments.recent(HOUR)
-        points = arguments.whole("points", 60, 1, 1_000)
+        points = arguments.whole("points", POINTS, 1, 1_000)
         if since == TIME_RANGE[0]:  # all there is: not mostly the time before it
             with store.reading() as reader:
                 since = min(reading.begun(reader) or since, until)
