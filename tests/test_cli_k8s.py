@@ -61,12 +61,16 @@ def test_every_value_that_is_chosen_arrives(capsys: pytest.CaptureFixture[str]) 
     assert {"lab"} == {one["metadata"].get("namespace", one["metadata"]["name"]) for one in printed}
 
 
-def test_a_cluster_without_the_operator_gets_none_of_its_resources(capsys: pytest.CaptureFixture[str]) -> None:
-    """--no-monitors."""
+def test_a_cluster_without_the_operator_gets_none_of_its_resources(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--no-monitors, printed or written."""
     assert 0 == main(["k8s", "render", "--no-monitors"])
     kinds = [one["kind"] for one in documents(capsys.readouterr().out)]
     assert "DaemonSet" in kinds
     assert not [kind for kind in kinds if kind.endswith("Monitor")]
+    assert 0 == main(["k8s", "render", "--no-monitors", "--out", str(tmp_path)])
+    assert ["base"] == [path.name for path in tmp_path.iterdir()]
 
 
 def test_kustomizations_are_written_to_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,9 +113,13 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pyt
         ("namespace", 'x"\n  labels: {evil: "1'),
         ("namespace", "lab\n"),
         ("namespace", ""),
+        ("namespace", "kube-system"),
+        ("namespace", "default"),
+        ("namespace", "monitoring"),
         ("image", "heflwr"),
         ("image", "heflwr:latest"),
         ("image", "Heflwr:1"),
+        ("image", "registry..example/a:1"),
         ("image", "a:1\n"),
         ("image", "a:1 b"),
         ("image", "a@sha256:12"),
@@ -129,7 +137,9 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pyt
         ("node-label", 'a=b", "c": "d'),
         ("cpu", "0.5"),
         ("cpu", "0"),
+        ("cpu", "249m"),
         ("memory", "2g"),
+        ("memory", "511Mi"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused(name: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,6 +151,14 @@ def test_a_value_that_cannot_be_meant_is_refused(name: str, value: str, capsys: 
     assert printed.err.endswith(f"got {value!r}\n")
 
 
+def test_the_least_that_is_taken_is_what_is_requested() -> None:
+    """A limit below the request is refused by Kubernetes, and only when the pods are made."""
+    rendered = documents(render(Values(cpu="250m", memory="512Mi")))
+    (daemons,) = (one for one in rendered if one["kind"] == "DaemonSet")
+    (container,) = daemons["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"] == container["resources"]["limits"]
+
+
 USUAL = structure(documents(render(Values())))
 
 
@@ -149,7 +167,7 @@ USUAL = structure(documents(render(Values())))
 def test_no_value_changes_the_structure(data: st.DataObject) -> None:
     """Whatever a rule lets through is a text in its place: no key, no list and no number comes of it."""
     name, rule = data.draw(st.sampled_from([(one.name, one.metadata["rule"]) for one in fields(Values)]))
-    value = data.draw(st.from_regex(rule.pattern, fullmatch=True).filter(lambda text: len(text) <= rule.longest))
+    value = data.draw(st.from_regex(rule.pattern, fullmatch=True).filter(rule.takes))
     rendered = documents(render(replace(Values(), **{name: value})))
     if name == "node_label":
         label, _, wanted = value.partition("=")

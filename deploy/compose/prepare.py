@@ -22,7 +22,8 @@ def prepare(folder: Path = FOLDER) -> None:
     The folder is its owner's alone. The files can be read by all: each container has a user of its own, and Docker
     mounts a file with the mode that it has.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o700)  # also one that was there
     token = _secret(folder / "collector_token")
     _secret(folder / "grafana_password")
     _write(folder / "collector.env", f"HEFLWR_COLLECTOR_TOKEN={token}\n")
@@ -34,7 +35,7 @@ def prepare(folder: Path = FOLDER) -> None:
 
 
 def _secret(path: Path) -> str:
-    if not path.exists():
+    if not path.exists() or not path.read_text():
         _write(path, secrets.token_hex(32))
     return path.read_text()
 

@@ -43,7 +43,7 @@ def add(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
             metavar="VALUE",
             help=f"{value.metadata['help']}, default %(default)s",
         )
-    render.add_argument("--no-monitors", action="store_true", help="print no ServiceMonitor and no PodMonitor")
+    render.add_argument("--no-monitors", action="store_true", help="no ServiceMonitor and no PodMonitor")
     render.add_argument(
         "--out", type=Path, metavar="FOLDER", help="write kustomizations there: base, prometheus-operator"
     )
@@ -55,10 +55,11 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         values = Values(**{value.name: getattr(options, value.name) for value in fields(Values)})
+        is_with_monitors = not options.no_monitors
         if options.out is None:
-            print(render(values, is_with_monitors=not options.no_monitors), end="")
+            print(render(values, is_with_monitors=is_with_monitors), end="")
             return 0
-        for path in write(values, options.out):
+        for path in write(values, options.out, is_with_monitors=is_with_monitors):
             print(path)
     except (ValueError, OSError) as error:
         print(f"heflwr: {error}", file=sys.stderr)

@@ -29,28 +29,33 @@ def render(values: Values, *, is_with_monitors: bool = True) -> str:
         values: What to fill in.
         is_with_monitors: With ServiceMonitor and PodMonitor, which only a cluster with the Prometheus Operator takes.
     """
-    folders = (BASE, OPERATOR) if is_with_monitors else (BASE,)
+    folders = _folders(is_with_monitors)
     return "---\n".join(_filled(folder, name, values) for folder in folders for name in RESOURCES[folder])
 
 
-def write(values: Values, folder: Path) -> list[Path]:
+def write(values: Values, folder: Path, *, is_with_monitors: bool = True) -> list[Path]:
     """Write the kustomizations `base` and `prometheus-operator`; return the files, which replace those of that name.
 
     Args:
         values: What to fill in.
         folder: Where to; created.
+        is_with_monitors: Both; otherwise `base` only.
 
     Raises:
         OSError: It cannot be written.
     """
     written = []
-    for name, resources in RESOURCES.items():
+    for name in _folders(is_with_monitors):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        for resource in (*resources, _KUSTOMIZATION):
+        for resource in (*RESOURCES[name], _KUSTOMIZATION):
             path = folder / name / f"{resource}.yaml"
             path.write_text(_filled(name, resource, values))
             written.append(path)
     return written
+
+
+def _folders(is_with_monitors: bool) -> tuple[str, ...]:
+    return (BASE, OPERATOR) if is_with_monitors else (BASE,)
 
 
 def _filled(folder: str, name: str, values: Values) -> str:

@@ -130,6 +130,18 @@ def test_every_volume_is_used_and_belongs_to_the_user() -> None:
     assert set(FILE["volumes"]) == used
 
 
+def test_grafana_finds_what_it_is_provisioned_with() -> None:
+    """Its dashboards are mounted where the provider looks for them; its data source is the service, on its port."""
+    grafana = ROOT / "deploy" / "grafana"
+    (provider,) = yaml.safe_load((grafana / "provisioning/dashboards/heflwr.yaml").read_text())["providers"]
+    mounts = {target: source for source, target, *_ in (one.split(":") for one in SERVICES["grafana"]["volumes"])}
+    dashboards = FOLDER / mounts[provider["options"]["path"]]
+    assert 4 == len(list(dashboards.glob("*.json")))
+    (source,) = yaml.safe_load((grafana / "provisioning/datasources/heflwr.yaml").read_text())["datasources"]
+    assert "http://prometheus:9090" == source["url"]
+    assert "http://127.0.0.1:9090/-/ready" == SERVICES["prometheus"]["healthcheck"]["test"][-1]
+
+
 def test_no_secret_is_in_the_repository() -> None:
     """They come from files in `secrets`, which git ignores and no image takes."""
     assert all(secret["file"].startswith("secrets/") for secret in FILE["secrets"].values())
@@ -146,6 +158,11 @@ def test_secrets_are_made_once(tmp_path: Path, prepare: ModuleType) -> None:
     made = {path.name: path.read_text() for path in folder.iterdir()}
     prepare.prepare(folder)
     assert made == {path.name: path.read_text() for path in folder.iterdir()}
+    (folder / "grafana_password").write_text("")  # a disk was full
+    folder.chmod(0o755)
+    prepare.prepare(folder)
+    assert 64 == len((folder / "grafana_password").read_text())
+    assert made["collector_token"] == (folder / "collector_token").read_text()
     assert 0o700 == folder.stat().st_mode & 0o777
     assert f"HEFLWR_COLLECTOR_TOKEN={made['collector_token']}\n" == made["collector.env"]
     assert len({made["collector_token"], made["grafana_password"]}) == 2

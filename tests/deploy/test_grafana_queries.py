@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -88,6 +90,31 @@ def test_panels_of_a_client_say_what_the_endpoint_says(seen: Seen) -> None:
     for panel in courses:
         (name,) = names(panel["targets"][0]["expr"])
         assert panel["description"].startswith(seen.help[name])
+
+
+@pytest.mark.parametrize(
+    ("instances", "watts"),
+    [
+        (("10.0.0.7:8003", "10.0.0.7:8004"), 4),
+        (("10.0.0.7:8003", "10.0.0.8:8003"), 7),
+        (("jetson-7", "jetson-8"), 7),
+        (("[2001:db8::7]:8003", "[2001:db8::7]:8004"), 4),
+    ],
+)
+def test_a_host_counts_once_and_every_host_counts(instances: tuple[str, str], watts: int, tmp_path: Path) -> None:
+    """Told apart by `instance` without its port, also where a relabelling has made a plain name of it."""
+    (overview,) = [dashboard for dashboard in dashboards() if dashboard["uid"] == "heflwr-fleet"]
+    (power,) = [panel for panel in panels(overview) if panel["title"] == "Power"]
+    values = {variable["name"]: ".*" for variable in overview["templating"]["list"]}
+    series = [
+        {"series": f'heflwr_power_watts{{job="heflwr", instance="{instance}"}}', "values": f"{value}x5"}
+        for instance, value in zip(instances, (3, 4), strict=True)
+    ]
+    case = {"expr": filled(power["targets"][0]["expr"], values), "eval_time": "1m", "exp_samples": [{"value": watts}]}
+    path = tmp_path / "host.yml"
+    path.write_text(json.dumps({"tests": [{"input_series": series, "promql_expr_test": [case]}]}))
+    result = subprocess.run([need("promtool"), "test", "rules", path], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def lines(clients: int) -> Iterator[str]:

@@ -18,9 +18,11 @@ HEADINGS = {"cpu": "CPU", "gpu": "GPU"}
 """Of groups whose name is an abbreviation."""
 
 LATE_STEPS = ((10.0, "yellow"), (60.0, "red"))
-LATE_HELP = "How much older than three intervals a sample was when it was scraped."
-KEPT_HELP = "Samples taken, of those that were due."
-KEPT_STEPS = ((0.0, "red"), (0.9, "yellow"), (0.99, "green"))
+LATE_HELP = "How much older than three intervals a sample was when it was scraped, by the client's own clock."
+KEPT_WINDOW = "5m"
+KEPT_HELP = "Samples taken in five minutes, of those that were due; only for intervals up to a minute."
+KEPT_STEPS = ((0.0, "red"), (0.5, "yellow"), (0.8, "green"))
+"""Of one-minute intervals a window of five minutes has one more or less; below half of them, an alert fires."""
 
 
 def late(selector: str) -> str:
@@ -62,7 +64,7 @@ def _totals() -> list[Panel]:
     cpu, memory = SERIES["heflwr_cpu_usage_ratio"], SERIES["heflwr_memory_usage_ratio"]
     power, energy = SERIES["heflwr_power_watts"], SERIES["heflwr_energy_joules_total"]
     versions = "heflwr {{version}}, Python {{python}}"
-    kept = f"{samples.rate(TARGET)} * {interval.at(TARGET)}"
+    kept = f"rate({samples.at(TARGET)}[{KEPT_WINDOW}]) * ({interval.at(TARGET)} <= 60)"
     return [
         number("Client", Query(build.at(TARGET), "{{identifier}} {{instance}}"), units.Short, build.help, is_text=True),
         number("Versions", Query(build.at(TARGET), versions), units.Short, build.help, is_text=True),

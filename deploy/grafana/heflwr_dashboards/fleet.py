@@ -43,9 +43,13 @@ LISTENERS = SERIES["heflwr_collector_listeners"]
 PER_HOST = "Of several clients on one host the largest number counts once."
 
 
+HOST = "(.+?)(:[0-9]+)?"
+"""What of `instance` is the host; who relabels it to a plain name has no port in it."""
+
+
 def per_host(expr: str) -> str:
     """Return the sum over hosts of what belongs to a host: every client there tells the same."""
-    return f'sum(max by (host) (label_replace({expr}, "host", "$1", "instance", "(.+):[0-9]+")))'
+    return f'sum(max by (host) (label_replace({expr}, "host", "$1", "instance", "{HOST}")))'
 
 
 def fleet() -> Dashboard:

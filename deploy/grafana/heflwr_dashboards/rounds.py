@@ -77,7 +77,12 @@ def _totals() -> list[Panel]:
     share = f"{overhead} / ({overhead} + {calls})"
     return [
         _one("Latest round", f"max({ROUND.at(SERVER)})", ROUND.help),
-        _one("Time a round", f"max({pace})", "Mean over the time range.", units.Seconds),
+        _one(
+            "Time a round",
+            f"max({pace})",
+            "Mean over the time range; choose one in which one run goes on.",
+            units.Seconds,
+        ),
         _one("Nodes asked", f"sum({KNOWN.at(SERVER)})", KNOWN.help),
         _one("Slowest to median", f"max({STRAGGLER.at(SERVER)})", STRAGGLER.help, steps=STRAGGLER_STEPS),
         _one("Not answered", f"sum({failed}) or vector(0)", "Messages that failed or were lost.", steps=ANY_STEPS),
