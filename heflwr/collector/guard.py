@@ -97,9 +97,9 @@ class Guard:
         if request.method not in _SAFE and "Origin" in request.headers:
             _check_origin(request)
         may = access.may
-        if may == "nothing":
-            raise self._unknown(request)
         is_sending = request.path in _SENDING or request.method not in _SAFE
+        if may == "nothing":
+            raise self._unknown(request, reason="token" if is_sending else "reader")
         if (may == "write" and not is_sending) or (may == "read" and is_sending):
             raise Refusal(403, "token", f"this token may only {may}")
         return access
@@ -174,12 +174,12 @@ class Guard:
         }
         self._known_at = time.monotonic()
 
-    def _unknown(self, request: Request, status: int = 401) -> Refusal:
+    def _unknown(self, request: Request, status: int = 401, reason: str = "reader") -> Refusal:
         wait = self._failures.allow(request.remote_addr or "")
         if wait:
             return Refusal(429, "rate", "too many wrong tokens; come again later", wait)
         return Refusal(
-            status, "token", "this collector asks for its token: send the header Authorization: Bearer ... or log in"
+            status, reason, "this collector asks for its token: send the header Authorization: Bearer ... or log in"
         )
 
 

@@ -51,6 +51,22 @@ def test_without_a_token_a_local_collector_answers_to_local_names_only(store: St
     assert client.get("/api/v1/fleet", headers={"Host": host, **bearer(token)}).status_code == 200
 
 
+def test_who_reads_without_a_token_is_not_counted_as_a_client_that_is_refused(
+    client: FlaskClient, store: Store
+) -> None:
+    """A scanner must not ring the alarm that is for clients who cannot deliver."""
+    token = bearer(store.add_token("me", "read"))
+    for path in ("/api/v1/fleet", "/metrics", "/wp-admin"):
+        assert client.get(path).status_code == 401
+    assert client.post("/log", json=BODY).status_code == 401
+    lines = dict(line.rsplit(" ", 1) for line in client.get("/metrics", headers=token).text.splitlines())
+    refused = {
+        reason: float(lines[f'heflwr_collector_requests_refused_total{{reason="{reason}"}}'])
+        for reason in ("reader", "token")
+    }
+    assert {"reader": 3, "token": 1} == refused
+
+
 def test_a_clients_token_writes_its_own_identifier_and_nothing_else(client: FlaskClient, store: Store) -> None:
     """Neither another's samples, lines, windows, functions or targets, nor may it read."""
     token = bearer(store.add_token("a", "write"))
