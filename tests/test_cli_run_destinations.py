@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,9 +60,21 @@ def test_a_port_in_use_is_found_before_the_command_begins(
     assert not (tmp_path / "begun").exists()
 
 
+def test_a_command_is_told_where_it_is_served_and_what_did_not_arrive(capfd: pytest.CaptureFixture[str]) -> None:
+    """The port that was picked before the command begins; what a collector that is away did not get, at the end."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-c", "import sys; print('begun', file=sys.stderr); sys.exit(7)"]
+    assert 7 == main(["run", "--prometheus", "0", "--collector", url, "--", *command])
+    told = capfd.readouterr().err
+    assert re.search(r"heflwr: metrics on http://127.0.0.1:[1-9]\d*/metrics\n(.*\n)*begun", told)
+    assert re.search(rf"heflwr: (\d+) of \1 samples did not reach {url}: cannot reach", told)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--prometheus-host", "0.0.0.0"], "give --prometheus as well"),
+        (["--identifier", ""], "--identifier must not be empty"),
         (["--prometheus", "70000"], "70000"),
         (["--collector", "ftp://collector"], "ftp://collector"),
         (["--advertise", "here.example"], "give --prometheus and --collector as well"),

@@ -124,6 +124,17 @@ def test_without_prometheus_it_says_what_to_install(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("option", ["--port", "--monitor-port"])
+def test_a_port_that_is_none_is_a_usage_error(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rather than another port, which the system makes of it."""
+    monkeypatch.setattr(sys, "argv", ["serving.py", option, "70000"])
+    with pytest.raises(SystemExit, match="2"):
+        load("serving").main()
+    assert "must be from 0 to 65535" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def client() -> Any:
     return load("service").create_app().test_client()

@@ -6,10 +6,11 @@ import argparse
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -28,7 +29,12 @@ SERVICES = {"threads": 1, "workers": 2}
 JOBS = ("ml_service", "heflwr")
 """What is scraped of a service: the application, and the monitor of its processes. The label `service` joins them."""
 
-READY = (r"serving on http://(\S+)", r"process and machine on http://(\S+)")
+READY = (r"process and machine on http://(\S+)", r"serving on http://(\S+)")
+
+HOST = "127.0.0.1"
+
+Ports = dict[str, tuple[int, int]]
+"""By service, that of the application and that of the monitor."""
 
 Answers = dict[str, dict[str, float]]
 """By query, a value a service."""
@@ -48,10 +54,11 @@ def main() -> int:
         signal.signal(name, _leave)
     try:
         with Processes(options.out / "logs") as processes:
-            _start_prometheus(processes, options.out)
-            addresses = _start_services(processes)
-            prometheus = _scraping(processes, options.out, addresses)
-            before, after = _loaded([f"http://{serving}" for serving, _ in addresses.values()], prometheus, options)
+            ports = _free_ports()
+            _start_prometheus(processes, options.out, ports)
+            _start_services(processes, ports)
+            prometheus = _scraping(processes)
+            before, after = _loaded([f"http://{HOST}:{serving}" for serving, _ in ports.values()], prometheus, options)
     except (StartError, OSError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -64,59 +71,55 @@ def main() -> int:
     return 0
 
 
-def _start_services(processes: Processes) -> dict[str, tuple[str, str]]:
-    """Return by name where a service is and where its monitor."""
-    found = {}
-    for name, workers in SERVICES.items():
-        command = [
-            sys.executable,
-            str(HERE / "serving.py"),
-            "--port",
-            "0",
-            "--monitor-port",
-            "0",
-            "--workers",
-            str(workers),
-        ]
-        processes.start(name, *command)
-    for name, workers in SERVICES.items():
-        serving, monitor = (processes.wait(name, pattern)[1] for pattern in READY)
-        found[name] = (serving, monitor)
-        print(f"{name}: http://{serving}, {workers} process{'es' if workers > 1 else ''}", flush=True)
-    return found
+def _free_ports() -> Ports:
+    """Return ports that nobody has: Prometheus, which looks for targets each five seconds, has them from the start."""
+    with ExitStack() as held:
+        ports = [held.enter_context(socket.create_server((HOST, 0))).getsockname()[1] for _ in range(2 * len(SERVICES))]
+    return dict(zip(SERVICES, zip(ports[::2], ports[1::2], strict=True), strict=True))
 
 
-def _start_prometheus(processes: Processes, out: Path) -> None:
-    """Start it with jobs whose targets are in files, which may come and change while it runs."""
-    jobs = [{"job_name": job, "file_sd_configs": [{"files": [str(_targets(out, job).absolute())]}]} for job in JOBS]
+def _start_services(processes: Processes, ports: Ports) -> None:
+    """Start them, and return when they serve."""
+    for name, workers in SERVICES.items():
+        serving, monitor = ports[name]
+        options = ["--host", HOST, "--port", serving, "--monitor-port", monitor, "--workers", workers]
+        processes.start(name, sys.executable, HERE / "serving.py", *map(str, options))
+    for name, workers in SERVICES.items():
+        for pattern in READY:
+            address = processes.wait(name, pattern)[1]
+        print(f"{name}: http://{address}, {workers} process{'es' if workers > 1 else ''}", flush=True)
+
+
+def _start_prometheus(processes: Processes, out: Path, ports: Ports) -> None:
+    """Start it; it finds that the targets do not answer yet."""
+    jobs = [
+        {
+            "job_name": job,
+            "static_configs": [
+                {"targets": [f"{HOST}:{found[place]}"], "labels": {"service": name}} for name, found in ports.items()
+            ],
+        }
+        for place, job in enumerate(JOBS)
+    ]
     configuration = {"global": {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE}, "scrape_configs": jobs}
     config, data = out / "prometheus.yml", out / "prometheus"
     config.write_text(json.dumps(configuration, indent=2))  # JSON is YAML
-    for job in JOBS:
-        _targets(out, job).unlink(missing_ok=True)  # of an earlier run
-    shutil.rmtree(data, ignore_errors=True)
+    shutil.rmtree(data, ignore_errors=True)  # of an earlier run
     command = [f"--config.file={config}", f"--storage.tsdb.path={data}", "--web.listen-address=127.0.0.1:0"]
     processes.start("prometheus", "prometheus", *command)
 
 
-def _scraping(processes: Processes, out: Path, addresses: dict[str, tuple[str, str]]) -> str:
-    """Name the targets; return Prometheus' URL when it has scraped all of them."""
-    for place, job in enumerate(JOBS):
-        groups = [{"targets": [found[place]], "labels": {"service": name}} for name, found in addresses.items()]
-        _targets(out, job).write_text(json.dumps(groups, indent=2))
+def _scraping(processes: Processes) -> str:
+    """Return Prometheus' URL when it has scraped all targets."""
     listening = processes.wait("prometheus", r'"Listening on" address=(\S+)')
-    url, expected = f"http://{listening[1]}", dict.fromkeys(addresses, float(len(JOBS)))
-    deadline = time.monotonic() + START_SECONDS  # it looks for targets each five seconds
+    url, expected = f"http://{listening[1]}", dict.fromkeys(SERVICES, float(len(JOBS)))
+    deadline = time.monotonic() + START_SECONDS
     while not _is_scraping(url, expected):
         if time.monotonic() > deadline:
             raise StartError(f"prometheus does not reach the services, see {url}/targets")
         time.sleep(0.2)
     print(f"prometheus: {url}", flush=True)
     return url
-
-
-def _targets(out: Path, job: str) -> Path:
-    return out / f"targets-{job}.json"
 
 
 def _is_scraping(prometheus: str, targets: dict[str, float]) -> bool:

@@ -82,6 +82,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.workers < 1:
         parser.error(f"--workers must be at least 1, got {options.workers}")
+    if not all(0 <= port <= 65535 for port in (options.port, options.monitor_port)):  # waitress takes 70000 for 4464
+        parser.error("--port and --monitor-port must be from 0 to 65535")
     signal.signal(signal.SIGTERM, _leave)
     where = (options.host, options.port, options.monitor_port)
     try:

@@ -22,12 +22,15 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # its package has
 
     def __init__(self, monitor: Monitor) -> None:
         self.training = Training(monitor)
+        self._epoch = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.training.begin()
+        self._epoch = int(state.epoch or 0)  # of a checkpoint: 1.5 is amid the second
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.training.begin_epoch(round(state.epoch or 0))
+        self.training.begin_epoch(self._epoch)
+        self._epoch += 1  # the state's own is a sum of steps, and need not be whole here
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         state.log_history.append({"epoch": state.epoch, "step": state.global_step, **self.training.end_epoch()})

@@ -88,6 +88,8 @@ def run(
             command.abandon()
             _say(str(error))
             return NOT_MEASURED
+        if not is_quiet:
+            _tell_addresses(monitor)
         begun = time.monotonic()
         try:
             command.release()
@@ -184,6 +186,16 @@ def _complain(monitor: Monitor) -> None:
     health = monitor.health
     for part, count in health.errors.items():
         _say(f"{part} failed {count} times; the last error was {health.last_error}")
+    for facts in health.sinks:
+        if lost := facts.get("dropped", 0):
+            _say(f"{lost} of {health.samples} samples did not reach {facts['url']}: {facts['last_error']}")
+
+
+def _tell_addresses(monitor: Monitor) -> None:
+    """Say where metrics are served; the port may have been 0."""
+    for facts in monitor.health.sinks:
+        if facts["sink"] == "prometheus":
+            _say(f"metrics on {facts['url']}")
 
 
 def _print_summary(words: Sequence[str], monitor: Monitor, outcome: Outcome, seconds: float, path: Path | None) -> None:

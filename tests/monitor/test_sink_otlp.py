@@ -415,6 +415,11 @@ def test_what_is_not_installed_is_named_by_start() -> None:
         ({"headers": {"Content-Type": "x"}}, ValueError, "headers cannot have 'Content-Type'"),
         ({"headers": {"a b": "x"}}, ValueError, "headers cannot have 'a b'"),
         ({"headers": {"token": "se\ncret"}}, ValueError, "header 'token' must be visible ASCII"),
+        (
+            {"headers": {"X-Trace-Bin": "x"}, "protocol": "grpc"},
+            ValueError,
+            "headers cannot have names that end in '-bin'",
+        ),
         ({"headers": {"token": 5}}, TypeError, "headers must be strings, got 'token': int"),
         ({"resource": {"a": None}}, TypeError, "resource must be names with text, truth values or numbers"),
         ({"resource": {"": "x"}}, ValueError, "resource must have names that can be read"),

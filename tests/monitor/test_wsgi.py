@@ -42,11 +42,17 @@ class Answered:
         self.environ: dict[str, Any] = {**asked, **environ}
         setup_testing_defaults(self.environ)
         self.started: list[tuple[Any, ...]] = []
+        self.is_sent = False
         self.body: Iterable[bytes] = application(self.environ, self._start)
 
-    def _start(self, *arguments: Any) -> Callable[[bytes], None]:
-        self.started.append(arguments)
-        return lambda data: None
+    def _start(self, status: str, headers: Any, exc_info: Any = None) -> Callable[[bytes], None]:
+        self.started.append((status, headers) if exc_info is None else (status, headers, exc_info))
+        if self.is_sent:
+            raise exc_info[1]  # too late
+        return self._write
+
+    def _write(self, data: bytes) -> None:
+        self.is_sent = True
 
     def read(self) -> bytes:
         """Iterate and close as a server does."""
@@ -75,6 +81,15 @@ def streamed(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
 def only(measured: Middleware) -> RequestFigures:
     (figures,) = measured.stats()
     return figures
+
+
+def run_script(code: str, folder: Path) -> str:
+    """Return what a program prints that may fork; nothing else."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", "-c", code]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert (0, "") == (result.returncode, result.stderr)
+    return result.stdout
 
 
 def test_a_response_comes_through_as_it_was() -> None:
@@ -107,7 +122,7 @@ def test_cpu_time_is_that_of_the_application_in_the_serving_thread() -> None:
     class Stream:
         def __iter__(self) -> Iterator[bytes]:
             burn(BURNT)
-            yield b"x"
+            return iter([b"x"])
 
         def close(self) -> None:
             burn(BURNT)
@@ -122,7 +137,7 @@ def test_cpu_time_is_that_of_the_application_in_the_serving_thread() -> None:
 
     measured = Middleware(application)
     answered = Answered(measured)
-    for _ in answered.body:
+    for _ in iter(answered.body):  # asked for its iterator twice
         burn(5 * BURNT)  # the server's own work
     answered.close()
     figures = only(measured)
@@ -154,6 +169,30 @@ def raising_first(environ: Any, start_response: Any) -> Iterator[bytes]:
     yield b"never"
 
 
+class RaisingInstead:
+    def __iter__(self) -> Iterator[bytes]:
+        raise BoomError
+
+
+def raising_instead(environ: Any, start_response: Any) -> RaisingInstead:
+    start_response("200 OK", [])
+    return RaisingInstead()
+
+
+def raising_after_write(environ: Any, start_response: Any) -> Iterable[bytes]:
+    start_response("200 OK", [])(b"sent")
+    raise BoomError
+
+
+def beginning_anew_too_late(environ: Any, start_response: Any) -> Iterable[bytes]:
+    start_response("200 OK", [])(b"sent")
+    try:
+        raise BoomError
+    except BoomError:
+        start_response("500 Internal Server Error", [], sys.exc_info())
+    return []
+
+
 def raising_later(environ: Any, start_response: Any) -> Iterator[bytes]:
     start_response("200 OK", [])
     yield b"sent"
@@ -161,7 +200,16 @@ def raising_later(environ: Any, start_response: Any) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("application", "status"), [(raising, "5xx"), (raising_first, "5xx"), (raising_later, "2xx")], ids=lambda v: str(v)
+    ("application", "status"),
+    [
+        (raising, "5xx"),
+        (raising_first, "5xx"),
+        (raising_instead, "5xx"),
+        (raising_later, "2xx"),
+        (raising_after_write, "2xx"),
+        (beginning_anew_too_late, "2xx"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
 )
 def test_an_exception_goes_on_to_the_server_and_is_counted(application: Any, status: str) -> None:
     """With the status that a client gets: a server makes a 500 of what raised before anything was sent."""
@@ -182,7 +230,7 @@ def test_exc_info_is_handed_on_unchanged() -> None:
             raise BoomError
         except BoomError:
             seen.append(sys.exc_info())
-            start_response("500 Internal Server Error", [], seen[0])
+            start_response("500 Internal Server Error", [], exc_info=seen[0])
         return [b""]
 
     measured = Middleware(application)
@@ -264,7 +312,7 @@ def test_routes_without_end_come_to_an_end_and_no_request_is_lost() -> None:
     assert 745 == next(each.seconds.count for each in figures if each.route == "other")
 
 
-@pytest.mark.parametrize("answer", [None, 7, BoomError], ids=str)
+@pytest.mark.parametrize("answer", [None, "", 7, BoomError], ids=repr)
 def test_a_route_that_cannot_be_told_is_other_and_the_request_goes_on(
     answer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -279,7 +327,7 @@ def test_a_route_that_cannot_be_told_is_other_and_the_request_goes_on(
     for _ in range(2):
         assert b"hello" == Answered(measured).read()
     assert ("other", 2) == (only(measured).route, only(measured).seconds.count)
-    faults = 0 if answer is None else 2
+    faults = 2 if answer in (7, BoomError) else 0
     assert f"heflwr_http_measuring_faults_total {faults}.0" in measured.exposition()
     assert bool(faults) == len([record for record in caplog.records if "measuring a request" in record.message])
 
@@ -327,14 +375,10 @@ print([(each.route, each.status, each.seconds.count) for each in measured.stats(
 """
 
 
-def test_django_s_pattern_can_be_the_route() -> None:
+def test_django_s_pattern_can_be_the_route(tmp_path: Path) -> None:
     """As docs/ml_service.md has it; a response that is open when the process ends makes no noise."""
     pytest.importorskip("django")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-W", "error", "-c", DJANGO]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    counted = [("items/<int:number>/", "2xx", 2), ("other", "4xx", 1)]
-    assert (f"{counted}\n", "") == (result.stdout, result.stderr)
+    assert f"{[('items/<int:number>/', '2xx', 2), ('other', '4xx', 1)]}\n" == run_script(DJANGO, tmp_path)
 
 
 def test_memory_that_a_request_took_and_gave_back_is_seen() -> None:
@@ -452,6 +496,72 @@ def test_a_directory_that_is_lost_costs_no_request(tmp_path: Path) -> None:
     assert b"hello" == Answered(measured).read()
     assert 1 == only(measured).seconds.count
     assert "heflwr_http_measuring_faults_total 1.0" in measured.exposition()
+    folder.mkdir()
+    Answered(measured, **{"wsgi.multiprocess": True})
+    with pytest.raises(MonitorError, match="did not take this process's figures"):  # another process would tell others
+        measured.exposition()
+
+
+def test_figures_that_were_removed_under_the_process_are_not_told_without_a_word(tmp_path: Path) -> None:
+    """What it counts from then on would be in no page; requests go on."""
+    measured = Middleware(hello, directory=tmp_path)
+    Answered(measured)
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    for is_another_there in (False, True):
+        if is_another_there:
+            Answered(Middleware(hello, directory=tmp_path))
+        assert b"hello" == Answered(measured).read()
+        with pytest.raises(OSError, match=r"requests-0\.figures was removed"):
+            measured.stats()
+
+
+def test_a_file_that_a_full_disk_left_unfinished_is_taken(tmp_path: Path) -> None:
+    """As soon as there is space."""
+    (tmp_path / "requests-0.figures").write_bytes(bytes(5000))
+    measured = Middleware(hello, directory=tmp_path)
+    Answered(measured)
+    assert (1, 1) == (only(measured).seconds.count, len(list(tmp_path.iterdir())))
+
+
+FOREIGN = """
+import os, sys, tempfile
+from heflwr.monitor.wsgi import Middleware
+
+def hello(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+def get(measured, path):
+    return b"".join(measured({"REQUEST_METHOD": "GET", "PATH_INFO": path}, lambda *started: None)).decode()
+
+with tempfile.TemporaryDirectory() as folder:
+    os.chmod(folder, 0o777)
+    get(first := Middleware(hello, metrics_path="/metrics", directory=folder), "/metrics")
+    second = Middleware(hello, metrics_path="/metrics", directory=folder)
+    os.chmod(f"{folder}/requests-0.figures", 0)
+    if os.fork() == 0:
+        if os.getuid() == 0:
+            os.setuid(65534)
+        print(get(second, "/"), sorted(os.listdir(folder)))
+        print(get(second, "/metrics").replace(folder, "DIR"), end="")
+        try:
+            Middleware(hello, directory=folder)
+        except ValueError as error:
+            print(str(error).replace(folder, "DIR"))
+        sys.stdout.flush()
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_another_user_s_figures_are_named(tmp_path: Path) -> None:
+    """By the constructor, or where it came later by the page; requests are counted in the next file meanwhile."""
+    assert [
+        "hello ['requests-0.figures', 'requests-1.figures']",
+        "[Errno 13] Permission denied: 'DIR/requests-0.figures'",
+        "directory must be one user's, got 'DIR' with requests-0.figures; remove that file",
+    ] == run_script(FOREIGN, tmp_path).splitlines()
 
 
 def test_a_file_that_is_not_ours_or_damaged_is_left_alone(tmp_path: Path) -> None:
@@ -463,10 +573,11 @@ def test_a_file_that_is_not_ours_or_damaged_is_left_alone(tmp_path: Path) -> Non
     damaged[26:30] = b"!!!!"
     (tmp_path / "requests-1.figures").write_bytes(damaged)
     (tmp_path / "requests-2.figures").write_bytes(b"somebody else's")
+    (tmp_path / "requests-3.figures").write_bytes(b"heflwr wsgi 0".ljust(len(damaged), b"\0"))  # an older layout
     second = Middleware(hello, directory=tmp_path)
     Answered(second)
     assert 2 == only(second).seconds.count
-    assert (tmp_path / "requests-3.figures").exists()
+    assert (tmp_path / "requests-4.figures").exists()
     assert damaged == (tmp_path / "requests-1.figures").read_bytes()
 
 
@@ -513,10 +624,76 @@ print([each.seconds.count for each in measured.stats()])
 
 def test_a_request_that_forks_is_counted_once(tmp_path: Path) -> None:
     """By the process in which it began."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-W", "error", "-c", FORKING]
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert ("[1]\n", "") == (result.stdout, result.stderr)
+    assert "[1]\n" == run_script(FORKING, tmp_path)
+
+
+DAEMON = """
+import os, socket
+from heflwr.monitor.wsgi import Middleware
+
+stay, leave = os.pipe()
+hear, tell = os.pipe()
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/fork":
+        if os.fork() == 0:
+            os.close(leave)
+            os.write(tell, b"!")
+            os.read(stay, 1)  # lives until the main process ends
+            os._exit(0)
+        os.read(hear, 1)
+    start_response("200 OK", [])
+    return [b""]
+
+def ask(path="/"):
+    measured({"REQUEST_METHOD": "GET", "PATH_INFO": path}, lambda *started: None)
+
+measured = Middleware(application, directory=".")
+if os.fork() == 0:
+    ask("/fork")
+    os._exit(0)
+os.wait()
+ask()
+print(sorted(os.listdir(".")))
+if os.fork() == 0:
+    os.closerange(3, 64)
+    mine = [socket.socket() for _ in range(4)]
+    ask()
+    for each in mine:
+        each.getsockname()
+    print("mine", flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_fork_keeps_nothing_of_its_parent_and_closes_nothing_of_its_own(tmp_path: Path) -> None:
+    """What a dead worker's request left running has not its file; a daemon that closed everything may open its own."""
+    assert ["['requests-0.figures']", "mine"] == run_script(DAEMON, tmp_path).splitlines()
+
+
+def test_requests_that_end_by_garbage_collection_are_counted_once_each() -> None:
+    """Also amidst the counting of another one: collected after one object, after two, and so on."""
+    measured = Middleware(one_chunk, route=lambda environ: environ["PATH_INFO"], memory=False)
+    thresholds = gc.get_threshold()
+    gc.freeze()  # what else there is need not be looked at each time
+    try:
+        for number in range(1, 101):
+            gc.collect()
+            gc.disable()
+            forgotten = Answered(measured, f"/forgotten/{number}")
+            forgotten.environ["cycle"] = forgotten
+            ended = Answered(measured, f"/{number}")
+            del forgotten
+            gc.set_threshold(gc.get_count()[0] + number)
+            gc.enable()
+            ended.close()
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.enable()
+        gc.unfreeze()
+    gc.collect()
+    assert [1] * 200 == [each.seconds.count for each in measured.stats()]
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -79,6 +79,8 @@ class OtlpSink:
             timeout=arguments.number("timeout", timeout, 0.001, SECONDS_MAX),
             headers=tuple(_header(name, value) for name, value in (headers or {}).items()),
         )
+        if self._protocol == "grpc" and any(name.lower().endswith("-bin") for name, _ in self._server.headers):
+            raise ValueError("headers cannot have names that end in '-bin': gRPC's are bytes, and no text")
         self._resource = dict(_attribute(name, value) for name, value in (resource or {}).items())
         self._spool_directory = None if spool is None else Path(spool).absolute()
         self.flush_seconds = arguments.number("flush_seconds", flush_seconds, 0.0, SECONDS_MAX)

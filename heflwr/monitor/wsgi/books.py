@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,8 @@ class Books:
             directory: Shared by all processes of the application; None where there is one.
             has_memory: Look at memory, where the system lets us.
         """
-        self._lock = threading.RLock()  # as in HighWater
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Key, Observation] | None] = deque()
         self._directory = directory
         self._slot: Slot | None = None
         self._high_water: HighWater | None = None
@@ -44,11 +46,18 @@ class Books:
                 _logger.info("memory of requests is not measured here: %s", error)
 
     def tables(self) -> Iterator[Table]:
-        """Yield the tables of all processes. Raises OSError where the directory cannot be read."""
+        """Yield the tables of all processes. Raises OSError where the directory cannot be read, or lost our file."""
         if self._slot is None:
             yield self._table
+        else:
+            self._slot.check()
         if self._directory is not None:
             yield from tables(self._directory)
+
+    @property
+    def is_shared(self) -> bool:
+        """Other processes read what this one counts."""
+        return self._slot is not None
 
     def enter(self) -> Stay | None:
         """A request begins."""
@@ -72,22 +81,35 @@ class Books:
 
     def add(self, key: Key, seen: Observation) -> None:
         """Count a request; not where it began in the parent of a fork, which counts it itself."""
-        if self._is_ours:
-            with self._lock:
-                self._table.add(key, seen)
+        self._count((key, seen))
 
     def failed(self, error: Exception) -> None:
         """Count what went wrong; log the first."""
+        self._count(None)
+        if self._is_ours and not self._is_told:
+            self._is_told = True
+            _logger.warning("measuring a request failed (counted from now on): %r", error)
+
+    def _count(self, what: tuple[Key, Observation] | None) -> None:
+        """Count a request, or None for a fault: here, or by whoever is counting now.
+
+        Nobody waits: a request that nobody closed may end by garbage collection, amidst the counting of another one.
+        """
         if not self._is_ours:
             return
-        with self._lock:
-            self._table.count_fault()
-            is_told, self._is_told = self._is_told, True
-        if not is_told:
-            _logger.warning("measuring a request failed (counted from now on): %r", error)
+        self._waiting.append(what)
+        while self._waiting and self._lock.acquire(blocking=False):
+            try:
+                while self._waiting:
+                    if (next_one := self._waiting.popleft()) is None:
+                        self._table.count_fault()
+                    else:
+                        self._table.add(*next_one)
+            finally:
+                self._lock.release()
 
     def let_go(self) -> None:
         """Give up, in a fork, what belongs to the parent. No lock: a thread that did not come along may hold it."""
         self._is_ours = False
-        if self._slot is not None:
-            self._slot.close()
+        self._high_water = None
+        self._table.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from heflwr.monitor.wsgi.books import Books
 from heflwr.monitor.wsgi.routes import ALL, METHODS, OTHER, status_class
@@ -17,6 +17,8 @@ from heflwr.monitor.wsgi.table import TEXT_BYTES, Key, Observation
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
+
+_Result = TypeVar("_Result")
 
 Route = Callable[["WSGIEnvironment"], str | None]
 """Names a request's route when the application begins to answer it; None for a request that has none."""
@@ -26,9 +28,9 @@ class Call:
     """A request in flight."""
 
     def __init__(self, books: Books, route: Route | None, environ: WSGIEnvironment) -> None:
-        self.cpu_seconds = 0.0
-        self.is_failed = False
         self.is_sent = False
+        self._cpu_seconds = 0.0
+        self._is_failed = False
         self._books = books
         self._route = route
         self._environ = environ
@@ -42,13 +44,34 @@ class Call:
     def starting(self, start_response: StartResponse) -> StartResponse:
         """Return a start_response() that notes the status and hands on everything as it is."""
 
-        def started(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
-            self._status = status
+        def started(
+            status: str, headers: list[tuple[str, str]], *exc_info: Any, **named: Any
+        ) -> Callable[[bytes], object]:
             if self._name is None:  # now, because Flask forgets the rule before it returns
                 self._name = self._named()
-            return start_response(status, headers, *exc_info)
+            write = start_response(status, headers, *exc_info, **named)
+            self._status = status  # not where that raised: the client has another one already
+
+            def written(data: bytes) -> object:
+                self.is_sent = self.is_sent or bool(data)
+                return write(data)
+
+            return written
 
         return started
+
+    def run(self, step: Callable[..., _Result], *given: Any) -> _Result:
+        """Run some of the application; its CPU time is the request's, and what it raises goes on."""
+        begun = time.thread_time()
+        try:
+            return step(*given)
+        except StopIteration:
+            raise
+        except BaseException:
+            self._is_failed = True
+            raise
+        finally:
+            self._cpu_seconds += time.thread_time() - begun
 
     def end(self) -> None:
         """Count the request, once."""
@@ -59,9 +82,9 @@ class Call:
         peak, rise = self._books.leave(self._stay)
         try:
             method = self._method if self._method in METHODS else OTHER
-            status = status_class(self._status, is_failed=self.is_failed and not self.is_sent)
+            status = status_class(self._status, is_failed=self._is_failed and not self.is_sent)
             key = Key(method, self._name or self._named(), status)
-            self._books.add(key, Observation(seconds, self.cpu_seconds, peak, rise, self.is_failed))
+            self._books.add(key, Observation(seconds, self._cpu_seconds, peak, rise, self._is_failed))
         except Exception as error:  # whatever it was, the request goes on
             self._books.failed(error)
 
@@ -72,7 +95,7 @@ class Call:
             route = self._route(self._environ)
             if route is None:
                 return OTHER
-            return route.encode(errors="replace")[:TEXT_BYTES].decode(errors="ignore")
+            return route.encode(errors="replace")[:TEXT_BYTES].decode(errors="ignore") or OTHER
         except Exception as error:  # the caller's function; the request is counted all the same
             self._books.failed(error)
             return OTHER
@@ -84,38 +107,25 @@ class Body:
     def __init__(self, call: Call, result: Iterable[bytes]) -> None:
         self._call = call
         self._result = result
+        self._iterator: Iterator[bytes] | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        self._iterator = iter(self._result)
         return self
 
     def __next__(self) -> bytes:
-        call = self._call
-        begun = time.thread_time()
-        try:
-            chunk = next(self._iterator)
-        except StopIteration:
-            raise
-        except BaseException:
-            call.is_failed = True
-            raise
-        finally:
-            call.cpu_seconds += time.thread_time() - begun
+        if self._iterator is None:  # here and once: iter() of an iterator must not run the application again
+            self._iterator = self._call.run(iter, self._result)
+        chunk: bytes = self._call.run(next, self._iterator)
         if chunk:
-            call.is_sent = True
+            self._call.is_sent = True
         return chunk
 
     def close(self) -> None:
         """Close what the application returned, and end the request."""
-        begun = time.thread_time()
         try:
             if (close := getattr(self._result, "close", None)) is not None:
-                close()
-        except BaseException:
-            self._call.is_failed = True
-            raise
+                self._call.run(close)
         finally:
-            self._call.cpu_seconds += time.thread_time() - begun
             self._call.end()
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:

@@ -84,10 +84,12 @@ _shared: dict[int, HighWater] = {}
 def high_water() -> HighWater:
     """Return the one of this process: two would set the peak back without the other's knowing. Raises OSError."""
     pid = os.getpid()
-    found = _shared.get(pid) or _shared.setdefault(pid, HighWater())  # no lock, which a fork could inherit held
-    for other in _shared.keys() - {pid}:
-        _shared.pop(other, None)
-    return found
+    return _shared.get(pid) or _shared.setdefault(pid, HighWater())  # no lock, which a fork could inherit held
+
+
+def let_go_of_parent() -> None:
+    """Close, in a forked child, the parent's files: now, while these descriptors are still theirs."""
+    _shared.clear()
 
 
 def _close(descriptors: list[int]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,8 @@ from heflwr.monitor.errors import MonitorError
 from heflwr.monitor.wsgi.books import Books
 from heflwr.monitor.wsgi.call import Body, Call, Route
 from heflwr.monitor.wsgi.figures import RequestFigures, merged
+from heflwr.monitor.wsgi.high_water import let_go_of_parent
+from heflwr.monitor.wsgi.slots import files
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -26,6 +27,8 @@ _SEVERAL = (
     "several processes serve this application (wsgi.multiprocess), and each would tell of its own requests only; "
     "give Middleware(directory=...), a directory that they share"
 )
+
+_ALONE = "{} did not take this process's figures (the log says why); put that right, and restart the service"
 
 
 class Middleware:
@@ -65,7 +68,7 @@ class Middleware:
 
         Raises:
             TypeError: A value of another type.
-            ValueError: A path without a slash, a directory that is not there or not writable.
+            ValueError: A path without a slash, a directory that is not there, not writable, or another user's.
         """
         if not callable(application):
             raise TypeError(f"application must be a WSGI application, got {application!r}; give a function of two")
@@ -90,15 +93,11 @@ class Middleware:
         if self._metrics_path is not None and environ.get("PATH_INFO") == self._metrics_path:
             return self._page(environ, start_response)
         call = Call(books, self._route, environ)
-        begun = time.thread_time()
         try:
-            result = self._application(environ, call.starting(start_response))
+            result = call.run(self._application, environ, call.starting(start_response))
         except BaseException:
-            call.is_failed = True
-            call.cpu_seconds = time.thread_time() - begun
             call.end()
             raise
-        call.cpu_seconds = time.thread_time() - begun
         if type(result) in (list, tuple) or _is_file(environ, result):
             call.end()  # nothing of the application is left to run, and servers treat these better than an iterator
             return result
@@ -115,7 +114,8 @@ class Middleware:
         """Return the same in Prometheus' text format, to go with what else a page of metrics holds.
 
         Raises:
-            MonitorError: Several processes serve the application without a directory.
+            MonitorError: Several processes serve the application, and their figures cannot be added up: there is no
+                directory, or it did not take a file of this one's.
             OSError: The directory cannot be read.
         """
         from heflwr.exposition.text import Format
@@ -140,9 +140,10 @@ class Middleware:
         from heflwr.exposition.text import render
         from heflwr.monitor.wsgi.families import families
 
-        if self._is_one_of_several and self._directory is None:
-            raise MonitorError(_SEVERAL)
-        tables = list((self._books or self._begin()).tables())
+        books = self._books or self._begin()
+        if self._is_one_of_several and not books.is_shared:
+            raise MonitorError(_SEVERAL if self._directory is None else _ALONE.format(self._directory))
+        tables = list(books.tables())
         return render(families(merged(tables), sum(table.faults for table in tables)), format)
 
     def _page(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -177,6 +178,8 @@ def _directory(value: str | os.PathLike[str]) -> Path:
     path = Path(value).absolute()
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
         raise ValueError(f"directory must exist and be writable, got {str(value)!r} ({path}); make it first")
+    if foreign := [file for file in files(path) if not os.access(file, os.R_OK | os.W_OK)]:
+        raise ValueError(f"directory must be one user's, got {str(value)!r} with {foreign[0].name}; remove that file")
     try:
         import fcntl  # noqa: F401 - slots need it, and say so here rather than in a request
     except ImportError:
@@ -204,5 +207,6 @@ def _remember(middleware: Middleware) -> None:
 
 
 def _let_go_of_all() -> None:
+    let_go_of_parent()
     for middleware in tuple(_known):
         middleware.let_go()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ SLOTS = 256
 
 
 class Slot:
-    """A file that this process holds, and the table in it."""
+    """A file that this process holds for as long as the table in it is open."""
 
     def __init__(self, directory: Path) -> None:
         """Take the first file that no living process has.
@@ -30,28 +29,41 @@ class Slot:
             OSError: There is none, or no space for one.
         """
         for number in range(SLOTS):
-            descriptor = os.open(directory / f"requests-{number}.figures", os.O_RDWR | os.O_CREAT, 0o600)
+            self._path = directory / f"requests-{number}.figures"
+            try:
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            except PermissionError:
+                if self._path.exists():
+                    continue  # another user's
+                raise
             try:
                 table = _take(descriptor)
-            except BaseException:
-                os.close(descriptor)
-                raise
+                self._file = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)  # the mapping has a duplicate, and with it the lock
             if table is not None:
                 self.table = table
-                self._closing = weakref.finalize(self, os.close, descriptor)
-                self._closing.atexit = False  # the kernel does it then
                 return
-            os.close(descriptor)
         raise OSError(f"{directory} has {SLOTS} files that are in use or not ours")
 
-    def close(self) -> None:
-        """Leave the file to the next process. What a fork inherited must be closed there, too."""
-        self._closing()
+    def check(self) -> None:
+        """Raise OSError where the file is not the one in the directory any more: what is counted, nobody reads."""
+        try:
+            is_there = os.path.samestat(self._path.stat(), self._file)
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            raise OSError(f"{self._path} was removed while a process counted in it; restart the service")
+
+
+def files(directory: Path) -> list[Path]:
+    """Return what there may be of tables."""
+    return sorted(directory.glob("requests-*.figures"))
 
 
 def tables(directory: Path) -> Iterator[Table]:
     """Yield the tables of all processes, living and dead, as they are now."""
-    for path in sorted(directory.glob("requests-*.figures")):
+    for path in files(directory):
         data = path.read_bytes()
         if len(data) == SIZE and data.startswith(MAGIC):
             with suppress(ValueError):  # damaged: nobody takes it, and the others still tell
@@ -66,7 +78,7 @@ def _take(descriptor: int) -> Table | None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return None
-    if os.fstat(descriptor).st_size == 0:
+    if os.fstat(descriptor).st_size < SIZE and not os.pread(descriptor, len(MAGIC), 0).strip(b"\0"):
         if hasattr(os, "posix_fallocate"):  # a store to a page that has no space on disk would kill the process
             os.posix_fallocate(descriptor, 0, SIZE)
         else:

@@ -12,12 +12,12 @@ import json
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import suppress
 from mmap import mmap
 from typing import NamedTuple
+from zlib import crc32
 
 from heflwr.monitor.wsgi.routes import OTHER
-
-MAGIC = b"heflwr wsgi 1".ljust(16, b"\0")
 
 RECORDS = 256
 """Series a process; what comes later is counted in the last one. All of them make a page of 1 MB."""
@@ -40,6 +40,9 @@ EXCEPTIONS, PEAK = 0, 1
 
 STARTS = tuple(2 + sum(len(bounds) + 2 for bounds in BOUNDS[:place]) for place in range(len(BOUNDS)))
 WIDTH = 2 + sum(len(bounds) + 2 for bounds in BOUNDS)
+
+MAGIC = b"heflwr wsgi\0" + crc32(repr((RECORDS, KEY_BYTES, BOUNDS)).encode()).to_bytes(4, "big")
+"""Another layout is another magic: after an upgrade, nobody adds to the figures of other buckets."""
 
 _KEYS = len(MAGIC) + 8
 _NUMBERS = _KEYS + RECORDS * KEY_BYTES
@@ -87,6 +90,14 @@ class Table:
     def empty(cls) -> Table:
         """Return a table in this process's memory."""
         return cls(bytearray(SIZE))
+
+    def close(self) -> None:
+        """Give the buffer back, and with a file the lock on it; nothing but this may be called from then on."""
+        self._faults.release()
+        self._numbers.release()
+        if isinstance(self._buffer, mmap):
+            with suppress(BufferError):  # a thread that did not come along in a fork was reading it
+                self._buffer.close()
 
     @property
     def faults(self) -> float:
