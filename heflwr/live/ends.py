@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from heflwr.automon import codec
 from heflwr.automon.transports.zeromq.dialer import Dialer
@@ -20,6 +20,8 @@ from heflwr.live.longpoll.tokens import token_of
 
 if TYPE_CHECKING:
     from heflwr.live.keys import Accepted
+
+T = TypeVar("T")
 
 
 def listener_at(
@@ -83,16 +85,17 @@ def dialer_to(address: str, keys: Path | None) -> Dialer | LongPollDialer:
     host, port = place(address)
     context = None
     if address.startswith("https://"):
-        context = ssl.create_default_context()
         if keys is not None and (keys / AUTHORITY).exists():
-            _load(context.load_verify_locations, keys / AUTHORITY)
+            context = _load(lambda path: ssl.create_default_context(cafile=path), keys / AUTHORITY)  # and nobody else
+        else:
+            context = ssl.create_default_context()
     elif not is_loopback(host):
         raise ValueError(f"a token travels encrypted: connect to https://, got {address!r}")
     return LongPollDialer(host, port, context, "" if keys is None else token_of(own(keys).secret))
 
 
-def _load(load: Callable[..., None], *paths: Path) -> None:
+def _load(load: Callable[..., T], *paths: Path) -> T:
     try:
-        load(*paths)
+        return load(*paths)
     except OSError as error:  # ssl.SSLError is one
         raise WrongKeys(f"cannot use {' and '.join(map(str, paths))}: {error}") from error

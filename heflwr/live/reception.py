@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MOST_REMEMBERED = 1000
 """Refusals that are not told again: an agent that is refused knocks every second."""
 
+FORGET_SECONDS = 60.0
+"""When there are so many, no other one is told before: whoever draws keys at random must not fill a disk."""
+
 
 class Reception:
     """Lets agents in, hands on what they say, and gives up those that are silent.
@@ -56,6 +59,7 @@ class Reception:
         self._watches, self._watched, self._registry, self._accepted = watches, watched, registry, accepted
         self._session, self._send_bytes, self._on_event, self._clock = session, post, on_event, clock
         self._refusals: set[str] = set()
+        self._forgotten_at = clock()
         self.malformed = 0
         """What arrived and was no message of an agent."""
         self.refused = 0
@@ -198,11 +202,15 @@ class Reception:
         return next((name for name, known in self._registry.indices.items() if known == index), f"agent {index}")
 
     def _tell_once(self, text: str) -> None:
-        if text not in self._refusals:
-            if len(self._refusals) >= MOST_REMEMBERED:
-                self._refusals.clear()
-            self._refusals.add(text)
-            self._on_event(text)
+        if text in self._refusals:
+            return
+        if len(self._refusals) >= MOST_REMEMBERED:
+            if self._clock() - self._forgotten_at < FORGET_SECONDS:
+                return
+            self._refusals.clear()
+            self._forgotten_at = self._clock()
+        self._refusals.add(text)
+        self._on_event(text)
 
     # What goes out
 

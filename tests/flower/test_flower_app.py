@@ -397,11 +397,12 @@ def test_what_cannot_be_wrapped_is_refused_at_the_door() -> None:
         monitored(ClientApp(), resident=1)
     with pytest.raises(
         TypeError,
-        match=r"a monitored ServerApp has no option 'resident'; it has sinks, watch, kinds, sync, lease, checkpoint$",
+        match=r"has no option 'resident'; it has sinks, watch, kinds, sync, lease, checkpoint, live$",
     ):
         monitored(ServerApp(), resident=True)
     with pytest.raises(
-        TypeError, match=r"ClientApp has no option 'metric'; it has metrics, sinks, interval, resident, watch, warm_up$"
+        TypeError,
+        match=r"ClientApp has no option 'metric'; it has metrics, sinks, interval, resident, watch, warm_up, live$",
     ):
         monitored(ClientApp(), metric=("cpu",))
     for app in (ClientApp(), ServerApp()):

@@ -178,8 +178,11 @@ def test_the_total_is_of_those_who_are_here(running: Running, tmp_path: Path) ->
         assert 2 == only(live).bound
 
 
-def test_a_metric_that_vanishes_is_not_trusted(running: Running, tmp_path: Path) -> None:
+def test_a_metric_that_vanishes_is_not_trusted(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An agent without a vector is no part of the function until it has one; it stays connected."""
+    monkeypatch.setattr("heflwr.live.agent.FRESH_SECONDS", 0.5)
     watches = listed(tmp_path)
     with LiveCoordinator(watches, ANY, agents=2, lease_seconds=2.0) as live:
         running.agent(live, watches, "a", 10)
@@ -307,8 +310,9 @@ def test_a_full_coordinator_refuses_until_somebody_goes(tmp_path: Path) -> None:
 
 
 @either_channel
-def test_names_and_keys_go_together(at: str, running: Running, tmp_path: Path) -> None:
+def test_names_and_keys_go_together(at: str, running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With keys an agent is who its key says; a key that is taken away ends that, until it is put back."""
+    monkeypatch.setattr("heflwr.live.agent.REFUSED_SECONDS", 0.3)
     watches = listed(tmp_path)
     server = new(tmp_path / "server")
     key = new(tmp_path / "ann", server)

@@ -92,6 +92,10 @@ class _Sink:
         if self._is_open:
             self._sink.write(sample)
 
+    def window(self, name: str, start: float, end: float | None) -> None:
+        if self._is_open and (tell := getattr(self._sink, "window", None)) is not None:
+            tell(name, start, end)
+
     def close(self) -> None:
         if self._is_open:
             self._sink.close()
@@ -161,6 +165,7 @@ class _Agent:
         self._listener.close()
         for client in list(self._clients.values()):
             self._drop(client)
+        self._close_ended()
         if self._live is not None:
             self._live.stop()
         self._monitor.stop()
@@ -278,7 +283,9 @@ class _Agent:
             client.has_marked = True
             client.is_in_call = not client.is_in_call
             self._last_seen = time.monotonic()
-            reply = {"state": "first" if is_first else "ok", "numbers": self._mark(), "facts": self._facts()}
+            call = request.get("call") if client.is_in_call else ""
+            numbers = self._mark(call if isinstance(call, str) else "")
+            reply = {"state": "first" if is_first else "ok", "numbers": numbers, "facts": self._facts()}
         elif self._is_in_use() or time.monotonic() - self._last_seen < YIELD_SECONDS:
             reply = {"state": "other"}
         else:
@@ -290,9 +297,12 @@ class _Agent:
             line = json.dumps(reply, allow_nan=False).encode() + b"\n"
         return line
 
-    def _mark(self) -> dict[str, float]:
-        """Begin a section, by a sample that is the last of the section before it, too; return that one's numbers."""
-        before, self._window = self._window, self._monitor.window("between two marks", is_told=False)
+    def _mark(self, call: str = "") -> dict[str, float]:
+        """Begin a section, by a sample that is the last of the section before it, too; return that one's numbers.
+
+        Sinks are told of one that is a call.
+        """
+        before, self._window = self._window, self._monitor.window(call or "between two marks", is_told=bool(call))
         self._window.__enter__()
         if before is None:
             return {}

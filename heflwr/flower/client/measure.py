@@ -137,7 +137,8 @@ class Call:
         self._between: Mapping[str, float] = {}
         self._most_others = 0
         self._process = _this_process()
-        self._round = self._try("round", lambda: records.round_of(message)) or 0
+        number = self._try("round", lambda: records.round_of(message)) or 0
+        self._window_name = f"round {number}" if number else ""  # where samples go, the call is a window
         self._is_in_simulation = self._try("simulation", _is_in_simulation) or False
         self._node = self._try("node", lambda: Node.of(context)) or Node(0, "")
         self._try("previous call", self._enter)
@@ -270,7 +271,7 @@ class Call:
             generation=run,
             live=self._settings.live,
         )
-        between = self._resident.mark()
+        between = self._resident.mark(self._window_name)
         if self._resident.note:
             self._notes.append(f"resident agent: {self._resident.note}")
         self._between = between or {}
@@ -318,9 +319,9 @@ class Call:
 
     def _tell_round(self, end: float | None = None) -> None:
         """Tell sinks of the call as a window, named after its round."""
-        if self._round and self._outlet is not None:
+        if self._window_name and self._outlet is not None:
             end = None if end is None else max(end, self._started)  # a clock may be set back
-            self._outlet.window(f"round {self._round}", self._started, end)
+            self._outlet.window(self._window_name, self._started, end)
 
     def _begin_memory(self) -> None:
         self._is_peak_own = procfs.reset_peak()

@@ -136,20 +136,23 @@ class Resident:
         self.note = ""
         self.facts: dict[str, Any] = {}
 
-    def mark(self) -> dict[str, float] | None:
+    def mark(self, call: str = "") -> dict[str, float] | None:
         """Return what the SuperNode used since the previous mark of any client, or None; `note` then says why.
 
         Call it when a message's handling begins, and end() when it ends. Never raises for what goes wrong with an
         agent, and takes ANSWER_SECONDS at most. The numbers are named as in `cost.COLUMNS`: seconds, cpu_seconds,
         cpu_usage, memory_peak_bytes, network_bytes_sent, network_bytes_recv, and disk, GPU and energy where they are
         measured; `samples` says how many of the agent's samples they stand on, `samples_seen` how many it took so far.
+
+        Args:
+            call: What begins here; the agent's sinks are told of it as a window with this name. "": they are not.
         """
         self.note = ""
         if sys.platform != "linux":
             self.note = f"there is no resident agent on {sys.platform}, only on Linux"
             return None
         try:
-            return self._numbers(self._exchange(time.monotonic() + ANSWER_SECONDS))
+            return self._numbers(self._exchange(time.monotonic() + ANSWER_SECONDS, call))
         except TimeoutError:
             self._silent_at = time.monotonic()
             self.note = f"refused: the agent did not answer within {ANSWER_SECONDS:g} s"
@@ -178,13 +181,13 @@ class Resident:
     ) -> None:
         self.close()
 
-    def _exchange(self, deadline: float) -> dict[str, Any]:
+    def _exchange(self, deadline: float, call: str) -> dict[str, Any]:
         """Return the agent's reply to one mark. Raises Unavailable, OSError."""
         if time.monotonic() < self._silent_at + AGAIN_SECONDS:
             raise Unavailable("refused: the agent did not answer a moment ago")
         if self._connection is not None and self._owner == os.getpid():
             with suppress(BrokenPipeError, ConnectionResetError):  # it died: see whether there is another one
-                return self._ask(self._connection, deadline)
+                return self._ask(self._connection, deadline, call)
         self.close()
         self._watched = self._watched or _watched(self._pid)
         path = self._directory or default_directory()
@@ -193,7 +196,7 @@ class Resident:
             name = self._name()
             try:
                 self._connection, self._owner = _connect(directory, name, deadline), os.getpid()
-                reply = self._ask(self._connection, deadline)
+                reply = self._ask(self._connection, deadline, call)
             except (_Absent, BrokenPipeError, ConnectionResetError):
                 reply = {"state": "absent"}
             if reply.get("state") in ("absent", "leaving"):
@@ -212,10 +215,10 @@ class Resident:
         name = json.dumps([PROTOCOL, self._key, self._watched])
         return hashlib.sha256(name.encode()).hexdigest()[:32]
 
-    def _ask(self, connection: socket.socket, deadline: float) -> dict[str, Any]:
+    def _ask(self, connection: socket.socket, deadline: float, call: str) -> dict[str, Any]:
         import socket
 
-        request = json.dumps({"mark": 1, "generation": self._generation}).encode() + b"\n"
+        request = json.dumps({"mark": 1, "generation": self._generation, "call": call}).encode() + b"\n"
         connection.settimeout(max(0.001, deadline - time.monotonic()))
         connection.sendall(request, socket.MSG_NOSIGNAL)  # the user may let SIGPIPE kill
         line = bytearray()

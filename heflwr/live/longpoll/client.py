@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from heflwr.automon.transports.zeromq.handshake import Handshake
-from heflwr.live.longpoll.bodies import ANSWER_BYTES, PATH, WAIT
+from heflwr.live.longpoll.bodies import ANSWER_BYTES, CONTENT_TYPE, PATH, WAIT
 
 TIMEOUT_SECONDS = 10.0
 """Of connecting, and of an answer beyond the time that it may be held back."""
@@ -59,7 +59,7 @@ class Client:
         connected = self._socket
         if connected is not None:
             with suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)  # below TLS, which the other thread is using
 
     def _exchange(self, body: bytes, wait_seconds: float) -> tuple[Handshake, bytes]:
         connection = self._http or self._connected()
@@ -72,7 +72,8 @@ class Client:
             return Handshake.UNKNOWN_KEY, b""
         if answer.status >= 500:  # too busy, or a proxy whose coordinator is away
             return Handshake.OPEN, b""
-        if answer.status != 200 or len(told) > ANSWER_BYTES:
+        is_ours = answer.headers.get_content_type() == CONTENT_TYPE  # a page that says "please log in" is not
+        if answer.status != 200 or not is_ours or len(told) > ANSWER_BYTES:
             return Handshake.BROKEN_OFF, b""
         if answer.will_close:
             self.close()

@@ -8,19 +8,26 @@ from __future__ import annotations
 import secrets
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 
 from heflwr.automon.errors import MalformedMessage
 from heflwr.automon.transports.zeromq.handshake import Handshake
-from heflwr.live.longpoll.bodies import CONNECTION, REQUEST_BYTES, WAIT_SECONDS, joined, split, taken
+from heflwr.live.longpoll.bodies import (
+    CONNECTION,
+    CONTENT_TYPE,
+    MOST_MESSAGES,
+    REQUEST_BYTES,
+    WAIT_SECONDS,
+    joined,
+    split,
+    taken,
+)
 from heflwr.live.longpoll.client import Client
 
 AGAIN_SECONDS = 0.5
-"""Between two tries while the coordinator is away."""
-
-MOST_WAITING = 1000
-"""Messages that may wait, either way."""
+"""Between two tries while the coordinator is away, or answers at once though there is nothing to say."""
 
 CLOSE_SECONDS = 1.0
 """How long the end may take: a goodbye is posted meanwhile."""
@@ -38,12 +45,12 @@ class LongPollDialer:
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext | None, token: str) -> None:
         self._where = host, port, context
-        self._headers = {"Content-Type": "application/octet-stream"}
+        self._headers = {"Content-Type": CONTENT_TYPE}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self._news = threading.Condition()  # of all that follows
         self._unsent: deque[bytes] = deque()
-        self._inbox: deque[bytes | None] = deque(maxlen=MOST_WAITING)
+        self._inbox: deque[bytes | None] = deque(maxlen=MOST_MESSAGES)
         self._is_connected = False
         self._over = threading.Event()
         self._over.set()
@@ -95,7 +102,7 @@ class LongPollDialer:
     def send(self, data: bytes) -> bool:
         """Has a message posted; returns False where there is no connection."""
         with self._news:
-            if not self._is_connected or len(self._unsent) >= MOST_WAITING:
+            if not self._is_connected or len(self._unsent) >= MOST_MESSAGES:
                 return False
             self._unsent.append(data)
             self._news.notify_all()
@@ -105,10 +112,12 @@ class LongPollDialer:
         """Have a request wait all the time; the first one comes back at once, and says whether anybody is there."""
         wait_seconds = 0.0
         while not over.is_set():
+            began = time.monotonic()
             outcome, body = client.exchange(b"", wait_seconds)
             is_answered = outcome is Handshake.DONE
+            is_heard = self._took(body) and bool(body)
+            is_early = not is_heard and time.monotonic() - began < wait_seconds / 2  # somebody else answers
             wait_seconds = WAIT_SECONDS if is_answered else 0.0
-            self._took(body)
             with self._news:
                 if over.is_set():  # closed meanwhile, and perhaps open again
                     break
@@ -116,6 +125,7 @@ class LongPollDialer:
                 self.handshake, self._is_connected = outcome, is_answered
                 if not is_answered:
                     self._unsent.clear()
+                if not is_answered or is_early:
                     self._news.wait_for(over.is_set, AGAIN_SECONDS)
         client.close()
 
@@ -134,7 +144,8 @@ class LongPollDialer:
                     self.handshake, self._is_connected = outcome, False  # the other thread still waits for its answer
         client.close()
 
-    def _took(self, body: bytes) -> None:
+    def _took(self, body: bytes) -> bool:
+        """Take in an answer's body; return whether it is one."""
         try:
             messages: list[bytes | None] = [*split(body)]
         except MalformedMessage:
@@ -142,3 +153,4 @@ class LongPollDialer:
         with self._news:
             self._inbox += messages
             self._news.notify_all()
+        return None not in messages

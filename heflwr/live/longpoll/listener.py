@@ -6,6 +6,7 @@ It is to a coordinator what the listener of ZeroMQ is. Whoever takes more time o
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 import time
@@ -17,17 +18,14 @@ from heflwr.automon.errors import MalformedMessage
 from heflwr.automon.transports.zeromq.listener import Arrival
 from heflwr.live.addresses import is_loopback
 from heflwr.live.longpoll import requests
-from heflwr.live.longpoll.bodies import joined, split
+from heflwr.live.longpoll.bodies import CONTENT_TYPE, joined, split
+from heflwr.live.longpoll.connections import Connections
 from heflwr.live.longpoll.peers import Peer, Peers
-from heflwr.live.longpoll.requests import HEAD_BYTES, Refused, Request
+from heflwr.live.longpoll.requests import Refused, Request
 from heflwr.live.longpoll.tokens import digest_of
 
 START_SECONDS = 10.0
-CLOSE_SECONDS = 1.0
-TLS_SECONDS = 10.0
-"""Longest handshake, and goodbye."""
-MOST_CONNECTIONS = 10_000
-MOST_ARRIVALS = 10_000
+MOST_ARRIVALS, MOST_ARRIVED_BYTES = 10_000, 1 << 27
 """Messages that may wait for the coordinator; beyond, agents are told to come again."""
 BACKLOG = 1024
 
@@ -54,9 +52,8 @@ class LongPollListener:
         self._peers = Peers(clock)
         self._arrivals: deque[Arrival | None] = deque()
         self._news = threading.Condition()
-        self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
+        self._arrived_bytes = 0
         self._thread: threading.Thread | None = None
-        self._failure: OSError | None = None
         self.refused_handshakes = 0
         """Requests without a token that is known."""
 
@@ -66,17 +63,17 @@ class LongPollListener:
         Raises:
             OSError: Nobody can listen there.
         """
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            self._listening = socket.create_server((self._host, self._port), family=family, backlog=BACKLOG)
+        except UnicodeError as error:
+            raise OSError(f"{self._host!r} is no name of a machine") from error
+        self._listening.setblocking(False)
+        self._bound = self._listening.getsockname()[1]
         is_ready = threading.Event()
-        self._failure = None
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(is_ready)), name="heflwr-live-http", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(is_ready,), name="heflwr-live-http", daemon=True)
         self._thread.start()
         is_ready.wait(START_SECONDS)
-        if self._failure is not None:
-            self._thread.join()
-            self._thread = None
-            raise self._failure
 
     def close(self) -> None:
         """Stops listening; does nothing the second time."""
@@ -103,6 +100,7 @@ class LongPollListener:
         with self._news:
             self._news.wait_for(lambda: bool(self._arrivals), timeout_seconds)
             found = [self._arrivals.popleft() for _ in range(min(most, len(self._arrivals)))]
+            self._arrived_bytes -= sum(0 if arrival is None else len(arrival.data) for arrival in found)
         yield from found
 
     def send(self, address: bytes, data: bytes) -> bool:
@@ -118,83 +116,53 @@ class LongPollListener:
 
     # In the loop's thread
 
+    def _run(self, is_ready: threading.Event) -> None:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # that of Windows knows no add_reader
+            runner.run(self._serve(is_ready))
+
     async def _serve(self, is_ready: threading.Event) -> None:
         self._loop, self._is_over = asyncio.get_running_loop(), asyncio.Event()
-        try:
-            server = await asyncio.start_server(
-                self._connected,
-                self._host,
-                self._port,
-                limit=HEAD_BYTES,
-                ssl=self._tls,
-                backlog=BACKLOG,
-                **(
-                    {}
-                    if self._tls is None
-                    else dict.fromkeys(("ssl_handshake_timeout", "ssl_shutdown_timeout"), TLS_SECONDS)
-                ),
-            )
-        except OSError as error:
-            self._failure = error
-            is_ready.set()
-            return
-        self._bound = server.sockets[0].getsockname()[1]
+        self._connections = Connections(self._listening, self._tls, self._speak)
+        self._connections.open()
         is_ready.set()
         await self._is_over.wait()
-        for listening in server.sockets:  # asyncio loses a connection that is just being accepted when a server closes
-            self._loop.remove_reader(listening.fileno())
-        left = dict(self._connections)
-        for writer, task in left.items():
-            task.cancel()
-            writer.transport.abort()
-        if accepted := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(accepted, timeout=CLOSE_SECONDS)
-        server.close()
-        await asyncio.gather(*(writer.wait_closed() for writer in left), return_exceptions=True)
+        await self._connections.close()
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_over.is_set() or len(self._connections) >= MOST_CONNECTIONS:
-            writer.transport.abort()
-        else:
-            self._connections[writer] = asyncio.ensure_future(self._speak(reader, writer))
-
-    async def _speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, from its first request to its last."""
+    async def _speak(
+        self, connection: socket.socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Answer requests until there is none any more."""
+        seconds = requests.FIRST_SECONDS
         try:
-            while True:
-                if (request := await requests.read(reader)) is None:
+            while (request := await requests.read_head(reader, seconds)) is not None:
+                name = self._name(request)
+                self._connections.is_known(connection)
+                seconds = requests.HEAD_SECONDS
+                body = await requests.read_body(reader, request.length)
+                answer = await self._answer(name, request, body, reader)
+                if answer is None:
                     return
-                body = await self._answer(request, reader)
-                if body is None:
-                    return
-                await _write(writer, "200 OK", body)
+                await _write(writer, "200 OK", answer)
         except Refused as refused:
-            with suppress(OSError):
-                await _write(writer, refused.status, f"{refused}\n".encode(), is_last=True)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            try:
-                writer.close()
-                with suppress(OSError):
-                    await writer.wait_closed()  # TLS says goodbye, too
-            finally:
-                self._connections.pop(writer, None)
+            await _write(writer, refused.status, f"{refused}\n".encode(), is_last=True)
 
-    async def _answer(self, request: Request, reader: asyncio.StreamReader) -> bytes | None:
-        """Return the answer's body; None where nobody waits for it any longer. Raises Refused."""
-        name = ""
+    def _name(self, request: Request) -> str:
+        """Return whose request it is; "" where there are no keys. Raises Refused."""
         if self._name_of is not None:
-            known = self._name_of(digest_of(request.token)) if request.token else None
-            if known is None:
+            name = self._name_of(digest_of(request.token)) if request.token else None
+            if name is None:
                 self.refused_handshakes += 1
                 raise Refused("401 Unauthorized", "this token is not known")
-            name = known
-        elif request.host and not is_loopback(request.host):  # a web page whose name was made to lead here
+            return name
+        if request.host and not is_loopback(request.host):  # a web page whose name was made to lead here
             raise Refused("403 Forbidden", "without keys, call this machine localhost or 127.0.0.1")
+        return ""
+
+    async def _answer(self, name: str, request: Request, body: bytes, reader: asyncio.StreamReader) -> bytes | None:
+        """Return the answer's body; None where nobody waits for it any longer. Raises Refused."""
         address = name.encode() + b"/" + request.connection
         peer = self._peers.met(address, name)
-        if peer is None or not self._arrived(address, name, request.body):
+        if peer is None or not self._arrived(address, name, body):
             raise Refused("503 Service Unavailable", "too much is going on; come again")
         if request.wait_seconds == 0:
             return joined(self._peers.taken(peer))
@@ -212,8 +180,10 @@ class LongPollListener:
         except MalformedMessage:
             messages = [None]
         with self._news:
-            if len(self._arrivals) + len(messages) > MOST_ARRIVALS:
+            arrived_bytes = self._arrived_bytes + len(body)
+            if len(self._arrivals) + len(messages) > MOST_ARRIVALS or arrived_bytes > MOST_ARRIVED_BYTES:
                 return False
+            self._arrived_bytes += sum(map(len, filter(None, messages)))
             self._arrivals += [None if data is None else Arrival(address, name, data) for data in messages]
             self._news.notify()
         return True
@@ -244,7 +214,7 @@ async def _is_gone_before_news(peer: Peer, turn: int, seconds: float, reader: as
 
 
 async def _write(writer: asyncio.StreamWriter, status: str, body: bytes, *, is_last: bool = False) -> None:
-    kind = "text/plain" if is_last else "application/octet-stream"
+    kind = "text/plain" if is_last else CONTENT_TYPE
     head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nCache-Control: no-store\r\n"
     writer.write(f"{head}{'Connection: close' if is_last else 'Connection: keep-alive'}\r\n\r\n".encode() + body)
     await asyncio.wait_for(writer.drain(), requests.BODY_SECONDS)

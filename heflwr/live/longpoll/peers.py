@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from heflwr.live.longpoll.bodies import ANSWER_BYTES, taken
+from heflwr.live.longpoll.bodies import ANSWER_BYTES, MOST_MESSAGES, taken
 
 ABSENT_SECONDS = 2.0
 """After its last request a peer without a waiting one is gone; between two that wait there is a round trip."""
@@ -15,8 +15,8 @@ ABSENT_SECONDS = 2.0
 MOST_PEERS = 10_000
 """Connections drawn by agents that are remembered at once."""
 
-MOST_WAITING = 1000
-"""Messages that may wait for one peer."""
+MOST_OF_ONE = 16
+"""Likewise of one agent that has a name: one that draws a new one all the time takes nobody else's place."""
 
 
 class Peer:
@@ -40,6 +40,7 @@ class Peers:
         self._clock = clock
         self._lock = threading.Lock()
         self._peers: dict[bytes, Peer] = {}
+        self._of_name: dict[str, set[bytes]] = {}
 
     def met(self, address: bytes, name: str) -> Peer | None:
         """Return whom a request came from; None where there is no room."""
@@ -47,11 +48,12 @@ class Peers:
             now = self._clock()
             peer = self._peers.get(address)
             if peer is None:
-                if len(self._peers) >= MOST_PEERS:
-                    self._peers = {key: one for key, one in self._peers.items() if self._is_there(one, now)}
-                if len(self._peers) >= MOST_PEERS:
+                if not self._has_room(self._peers, MOST_PEERS, now):
+                    return None
+                if name and not self._has_room(self._of_name.get(name, ()), MOST_OF_ONE, now):
                     return None
                 peer = self._peers[address] = Peer(name)
+                self._of_name.setdefault(name, set()).add(address)
             peer.seen_at = now
             return peer
 
@@ -71,7 +73,7 @@ class Peers:
             if not is_gone:
                 return taken(peer.outbox, ANSWER_BYTES)
             if not peer.waiting and self._peers.get(address) is peer:
-                del self._peers[address]
+                self._forget(address)
             return []
 
     def taken(self, peer: Peer) -> list[bytes]:
@@ -85,11 +87,26 @@ class Peers:
             peer = self._peers.get(address)
             if peer is None:
                 return None
-            if not self._is_there(peer, self._clock()) or len(peer.outbox) >= MOST_WAITING:
-                del self._peers[address]
+            if not self._is_there(peer, self._clock()) or len(peer.outbox) >= MOST_MESSAGES:
+                self._forget(address)
                 return None
             peer.outbox.append(data)
             return peer
 
     def _is_there(self, peer: Peer, now: float) -> bool:
         return peer.waiting > 0 or now - peer.seen_at < ABSENT_SECONDS
+
+    def _has_room(self, addresses: Collection[bytes], most: int, now: float) -> bool:
+        """Whether there are fewer than so many, once those that are gone are forgotten."""
+        if len(addresses) < most:
+            return True
+        gone = [address for address in addresses if not self._is_there(self._peers[address], now)]
+        for address in gone:
+            self._forget(address)
+        return bool(gone)
+
+    def _forget(self, address: bytes) -> None:
+        name = self._peers.pop(address).name
+        self._of_name[name].discard(address)
+        if not self._of_name[name]:
+            del self._of_name[name]

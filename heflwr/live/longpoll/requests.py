@@ -12,10 +12,13 @@ from heflwr.live.longpoll.bodies import CONNECTION, PATH, REQUEST_BYTES, WAIT, W
 HEAD_BYTES = 8192
 HEAD_SECONDS = 65.0
 """How long a connection may say nothing between two requests."""
+FIRST_SECONDS = 10.0
+"""How long before its first: who connects has something to say."""
 BODY_SECONDS = 20.0
 
 _CONNECTION_FORM = re.compile(r"[0-9a-f]{32}")
 _LENGTH_FORM = re.compile(r"[0-9]{1,9}")
+_NAME_FORM = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: no space that a proxy would see past
 
 
 class Refused(Exception):
@@ -28,7 +31,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What an agent posts."""
+    """What an agent posts, before its body."""
 
     host: str
     """That it calls the listener by; "" where it does not say."""
@@ -36,18 +39,19 @@ class Request:
     """"" where it has none."""
     connection: bytes
     wait_seconds: float
-    body: bytes
+    length: int
+    """Of the body, bytes."""
 
 
-async def read(reader: asyncio.StreamReader) -> Request | None:
-    """Return the next request of a connection; None where there is none any more.
+async def read_head(reader: asyncio.StreamReader, seconds: float) -> Request | None:
+    """Return the next request of a connection; None where there is none within so many seconds.
 
     Raises:
         Refused: It is none of ours.
         OSError, asyncio.IncompleteReadError: The connection broke off.
     """
     try:
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_SECONDS)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), seconds)
     except TimeoutError:
         return None
     except asyncio.IncompleteReadError as error:
@@ -66,13 +70,24 @@ async def read(reader: asyncio.StreamReader) -> Request | None:
     connection = headers.get(CONNECTION, "")
     if not _CONNECTION_FORM.fullmatch(connection):
         raise Refused("400 Bad Request", f"{CONNECTION} must be 32 hexadecimal digits")
-    try:
-        body = await asyncio.wait_for(reader.readexactly(int(length)), BODY_SECONDS)
-    except TimeoutError as error:
-        raise Refused("408 Request Timeout", f"a body takes at most {BODY_SECONDS:g} s") from error
     wait = _seconds(headers.get(WAIT, "0"))
     host = re.sub(r":[0-9]*$", "", headers.get("host", "")).strip("[]")
-    return Request(host, token.strip() if kind.lower() == "bearer" else "", bytes.fromhex(connection), wait, body)
+    return Request(
+        host, token.strip() if kind.lower() == "bearer" else "", bytes.fromhex(connection), wait, int(length)
+    )
+
+
+async def read_body(reader: asyncio.StreamReader, length: int) -> bytes:
+    """Return the body of a request whose sender may have it read.
+
+    Raises:
+        Refused: It takes too long.
+        OSError, asyncio.IncompleteReadError: The connection broke off.
+    """
+    try:
+        return await asyncio.wait_for(reader.readexactly(length), BODY_SECONDS)
+    except TimeoutError as error:
+        raise Refused("408 Request Timeout", f"a body takes at most {BODY_SECONDS:g} s") from error
 
 
 def _headers(head: bytes) -> dict[str, str]:
@@ -88,7 +103,7 @@ def _headers(head: bytes) -> dict[str, str]:
     for line in filter(None, lines):
         name, colon, value = line.partition(":")
         name = name.lower()
-        if not colon or name == "transfer-encoding":
+        if not colon or not _NAME_FORM.fullmatch(name) or name == "transfer-encoding":
             raise Refused("400 Bad Request", f"this header is not understood: {line[:100]!r}")
         headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
     return headers
