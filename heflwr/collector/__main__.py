@@ -20,7 +20,8 @@ from heflwr.collector.app import create_app
 from heflwr.collector.checks import IDENTIFIER_LENGTH
 from heflwr.collector.fleet import Fleet
 from heflwr.collector.guard import LOOPBACK
-from heflwr.collector.serving import Server
+from heflwr.collector.room import make_room
+from heflwr.collector.serving import CONNECTIONS_MAX, Server
 from heflwr.collector.settings import SettingError, add_flags, read_settings
 from heflwr.collector.store import Store, StoreFailed, StoreUnavailable, tokens
 
@@ -62,6 +63,7 @@ def _serve(words: list[str]) -> int:
     proxy = _proxy(parser, settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
+    make_room(CONNECTIONS_MAX)
     with _store(settings) as store:
         with store.reading() as reader:
             is_guarded = settings["token"] is not None or bool(tokens.tokens(reader))
@@ -94,11 +96,15 @@ def _serve(words: list[str]) -> int:
             scheme = "http" if tls is None else "https"
             print(f"heflwr collector on {scheme}://{shown}:{port} (database {store.place})", flush=True)
         fleet: Fleet = app.extensions["heflwr.collector.fleet"]
-        reading_ahead = threading.Thread(target=fleet.remember, args=(time.time(),), name="heflwr-collector-ahead")
+        ending = threading.Event()
+        reading_ahead = threading.Thread(
+            target=fleet.remember, args=(time.time(), ending.is_set), name="heflwr-collector-ahead"
+        )
         reading_ahead.start()
         try:
             server.run()
         finally:
+            ending.set()
             app.extensions["heflwr.collector.events"].close()
             server.finish()
             reading_ahead.join()

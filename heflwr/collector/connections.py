@@ -152,5 +152,6 @@ class _Told(Task):  # type: ignore[misc]  # waitress has no types
         self.content_length = len(self._content)
 
     def execute(self) -> None:
-        self.channel.write_soon(self.build_response_header() + self._content)
+        head = self.build_response_header()
+        self.channel.write_soon(head if self.request.command == "HEAD" else head + self._content)
         self.wrote_header = True

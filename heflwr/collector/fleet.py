@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -33,6 +33,7 @@ gather what they have for three seconds."""
 LOST_SECONDS = 600.0
 
 AHEAD_SECONDS = (3_600.0, 86_400.0)
+AHEAD_AT_ONCE = 100
 
 POINTS = 60
 """Of a line, where nobody asks for another number."""
@@ -69,11 +70,22 @@ class Fleet:
             return "live"
         return "stale" if age <= self._lost_seconds else "lost"
 
-    def remember(self, now: float) -> None:
-        """Read the lines of an hour and of a day ahead, so that the first who looks at them does not wait."""
+    def remember(self, now: float, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Read the lines of an hour and of a day ahead, so that the first who looks at them does not wait.
+
+        Args:
+            now: Unix seconds.
+            is_over: Asked every hundred clients, between which others have their turn.
+        """
         try:
+            with self._store.reading() as reader:
+                names = [run.identifier for run in reading.newest_runs(reader, (), REMEMBERED)]
             for seconds in AHEAD_SECONDS:
-                self.view(of_length(now - seconds, now, POINTS, STEPS[0]), (), REMEMBERED, now)
+                span = of_length(now - seconds, now, POINTS, STEPS[0])
+                for at in range(0, len(names), AHEAD_AT_ONCE):
+                    if is_over():
+                        return
+                    self.view(span, names[at : at + AHEAD_AT_ONCE], AHEAD_AT_ONCE, now)
         except StoreFailed as error:
             _logger.warning("cannot read the fleet's lines ahead: %s", error)
 

@@ -5,6 +5,7 @@ A server that can goes through begin(): no thread waits for the disk, where to w
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -42,16 +43,13 @@ class Gate:
             return self._application(environ, start_response)
         request = Request(environ)
         told: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-
-        def read() -> bytes:
+        with contextlib.suppress(StoreFailed):  # who needs the tokens is told by admit()
             self._guard.renew()  # who waits here waits for begin()
-            return body_of(request)
-
-        self._take(request, read, told.put)
+        self._take(request, lambda: body_of(request), told.put)
         answer = told.get()
         body = answer.content
         start_response(answer.status_line, [*answer.headers, ("Content-Length", str(len(body)))])
-        return [body]
+        return [] if request.method == "HEAD" else [body]
 
     def begin(self, environ: dict[str, Any], tell: Callable[[Answer], None]) -> bool:
         """Begin to answer a request without waiting for anything.
@@ -67,6 +65,7 @@ class Gate:
             environ["PATH_INFO"] not in PATHS
             or int(environ.get("CONTENT_LENGTH") or 0) > SMALL_BYTES
             or not self._guard.is_current
+            or self._guard.asks()  # one thread waits for that, and perhaps for the disk, not all that come meanwhile
         ):
             return False
         stream = environ["wsgi.input"]

@@ -74,18 +74,29 @@ class Guard:
         self._failures = Limiter(FAILURES_PER_SECOND, FAILURES_AT_ONCE)
         self._lock = threading.Lock()
         self._known: dict[str, Access] = {}
-        self._known_at = float("-inf")
+        self._known_at = self._asked_at = float("-inf")
         self._sessions: OrderedDict[str, tuple[Access, float]] = OrderedDict()
+        self._has_asked = False  # for a token: revoking the last one opens nothing to anybody
 
     @property
     def is_current(self) -> bool:
         """Whether admit() will not read the tokens for some time to come."""
-        return time.monotonic() - self._known_at < KNOWN_SECONDS / 2
+        return time.monotonic() - self._known_at < 0.9 * KNOWN_SECONDS
+
+    def asks(self) -> bool:
+        """Return True when it is time to renew() what is current, to one caller a time; for one thread."""
+        if not self._is_due() or self._asked_at == self._known_at:
+            return False
+        self._asked_at = self._known_at
+        return True
 
     def renew(self) -> None:
-        """Read the tokens unless they are current; raises StoreFailed."""
-        if not self.is_current:
+        """Read the tokens unless that was a moment ago; raises StoreFailed."""
+        if self._is_due():
             self._read()
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._known_at > KNOWN_SECONDS / 2
 
     def admit(self, request: Request, is_page: bool = False) -> Access:
         """Return what this request may do, or raise a Refusal: 401, 403 or 429."""
@@ -143,7 +154,7 @@ class Guard:
         return self._of_session(request.cookies.get(COOKIE, ""))
 
     def _is_unguarded(self) -> bool:
-        return self._master is None and not self._tokens()
+        return self._master is None and not self._tokens() and not self._has_asked
 
     def _of_token(self, token: str) -> Access:
         given = token.encode("utf-8", "replace")
@@ -172,6 +183,7 @@ class Guard:
         self._known = {
             token.digest: Access(token.may, token.name if token.may == "write" else "", token.digest) for token in found
         }
+        self._has_asked = self._has_asked or bool(found)
         self._known_at = time.monotonic()
 
     def _unknown(self, request: Request, status: int = 401, reason: str = "reader") -> Refusal:

@@ -30,13 +30,14 @@ from waitress.wasyncore import read, write
 from heflwr.collector.answers import Answer
 from heflwr.collector.connections import Channel, Door
 from heflwr.collector.ingest import BODY_BYTES
+from heflwr.collector.room import room_for
 from heflwr.collector.watch import Watch
 
 THREADS = 32
 """Requests at a time, besides streams of events: they wait for the disk, and share its commits."""
 
 CONNECTIONS_MAX = 4_000
-"""Open connections; a thousand clients keep one each."""
+"""Open connections where the system allows so many files; a thousand clients keep one each."""
 
 IDLE_SECONDS = 75
 """How long a connection may be silent; clients that send every minute keep theirs."""
@@ -102,7 +103,7 @@ class Server:
             ident=None,  # do not tell strangers what we run
             max_request_body_size=2 * BODY_BYTES,  # above ours: what is just too large gets a reason in JSON
             max_request_header_size=HEAD_BYTES,
-            connection_limit=CONNECTIONS_MAX,
+            connection_limit=room_for(CONNECTIONS_MAX),
             channel_timeout=IDLE_SECONDS,
             recv_bytes=1 << 16,  # more than a record of TLS: nothing stays in its buffer
             url_scheme="http" if tls is None else "https",
@@ -156,8 +157,9 @@ class Server:
             pass
 
     def stop(self) -> None:
-        """Let run() return within a second; from any thread."""
+        """Let run() return; from any thread."""
         self._is_stopping = True
+        self._pull()
 
     def finish(self) -> None:
         """Let running requests finish, for some seconds, and close every connection; after run()."""
@@ -173,7 +175,7 @@ class Server:
 
     def _look(self) -> None:
         """Wait for connections on which there is something to do, and do it."""
-        for item, events in self.watch.wait(_WAIT_SECONDS):
+        for item, events in self.watch.wait(0.0 if self._ready else _WAIT_SECONDS):
             if item.accepting:
                 while item.readable() and self._is_accepted(item):
                     pass

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 from collections.abc import Iterator
 from typing import Any
 
 from waitress.channel import HTTPChannel
+
+_GONE = (KeyError, ValueError, OSError)
+"""What a selector says of a socket that a worker, which could not write to it, closes at the same time."""
 
 
 class Watch:
@@ -33,7 +37,8 @@ class Watch:
     def forget(self, fd: int) -> None:
         """Wait for it no more, until it has changed."""
         if self._watched.pop(fd, None) is not None:
-            self._selector.unregister(fd)
+            with contextlib.suppress(*_GONE):
+                self._selector.unregister(fd)
 
     def wait(self, seconds: float) -> Iterator[tuple[Any, int]]:
         """Wait for some of them, at most so long; give each, while it is open, with its events."""
@@ -61,13 +66,20 @@ class Watch:
             elif not is_reading:  # a worker has it; it stays watched, since clients wait for the answer
                 is_reading = bool(self._watched.get(fd, 0) & selectors.EVENT_READ)
             events = (selectors.EVENT_READ if is_reading else 0) | (selectors.EVENT_WRITE if is_writing else 0)
-            if events != self._watched.get(fd, 0):
-                if not events:
-                    self._selector.unregister(fd)
-                elif fd in self._watched:
-                    self._selector.modify(fd, events)
-                else:
-                    self._selector.register(fd, events)
-                self._watched[fd] = events
-                if not events:
-                    del self._watched[fd]
+            with contextlib.suppress(*_GONE):
+                self._wait_for(fd, events)
+            if self._map.get(fd) is not item:
+                self.forget(fd)
+
+    def _wait_for(self, fd: int, events: int) -> None:
+        if events == self._watched.get(fd, 0):
+            return
+        if not events:
+            self._selector.unregister(fd)
+        elif fd in self._watched:
+            self._selector.modify(fd, events)
+        else:
+            self._selector.register(fd, events)
+        self._watched[fd] = events
+        if not events:
+            del self._watched[fd]

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from flask import Flask
 from waiting import wait_for
+from werkzeug.test import EnvironBuilder
 
-from heflwr.collector import Store, create_app
+from heflwr.collector import Store, create_app, guard, serving
 from heflwr.collector.answers import Answer
 from heflwr.collector.gate import SMALL_BYTES
 from heflwr.collector.serving import Server
@@ -136,6 +137,32 @@ def test_an_answer_does_not_depend_on_the_server(
     assert ask(port, method, path, body, headers) == (other.status_code, other.get_json())
 
 
+@pytest.mark.parametrize("is_door", [True, False])
+def test_an_answer_to_head_has_no_body_that_the_next_answer_would_begin_with(app: Flask, is_door: bool) -> None:
+    """Whoever makes it: what comes behind it on the connection is the next answer."""
+    door = app.extensions["heflwr.collector.gate"].begin if is_door else None
+    with (
+        served(Server(app, door=door, host="127.0.0.1", port=0)) as port,
+        contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection,
+    ):
+        for method, expected in (("HEAD", b""), ("GET", b'{"error": "/log takes POST"}\n')):
+            connection.request(method, "/log")
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (405, expected)
+
+
+def test_what_is_refused_does_not_hold_up_what_was_sent_behind_it(
+    port: int, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that would look again in an hour only goes on with what it has at hand."""
+    ask(port, "POST", "/log", batch("renews"))
+    monkeypatch.setattr(serving, "_WAIT_SECONDS", 3600.0)
+    server = Server(app, door=app.extensions["heflwr.collector.gate"].begin, host="127.0.0.1", port=0)
+    with served(server) as other, socket.create_connection(("127.0.0.1", other), 30) as connection:
+        connection.sendall(20 * raw("/log", b"{}"))
+        assert [status for status, _ in answers(connection, 20)] == [400] * 20
+
+
 def test_clients_that_leave_before_their_answer_hold_up_nobody(port: int, store: Store) -> None:
     """What they sent is stored, and the next one is answered."""
     for number in range(100):
@@ -172,6 +199,25 @@ def test_batches_that_wait_for_the_disk_hold_no_thread(port: int, store: Store) 
         may_write.set()
         for connection in connections:
             assert answers(connection, 1) == [(200, {"accepted": 1, "duplicates": 0})]
+
+
+def test_of_batches_that_come_while_nothing_is_written_few_take_a_thread(
+    port: int, app: Flask, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One at a time renews the tokens, whatever comes meanwhile: threads are left for questions."""
+    monkeypatch.setattr(guard, "KNOWN_SECONDS", 60.0)
+    gate = app.extensions["heflwr.collector.gate"]
+    assert ask(port, "POST", "/log", batch("renewer"))[0] == 200
+    gate._guard._known_at -= 40.0  # it is time
+    may_write = threading.Event()
+    store.writer.submit(lambda writer: may_write.wait(60), lambda outcome: None)
+    taken = [gate.begin(environ(batch(f"begun-{number}")), lambda answer: None) for number in range(50)]
+    may_write.set()
+    assert taken == [False] + [True] * 49
+
+
+def environ(body: bytes) -> dict[str, Any]:
+    return EnvironBuilder("/log", method="POST", data=body, content_type="application/json").get_environ()
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,23 @@ def test_what_waits_when_it_stops_is_written_and_nothing_is_taken_after(
     writer.start()
     assert writer.write(mark("again")) == 1
     assert "late" not in marks(database)
+
+
+def test_what_waits_is_bounded(writer: GroupWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond, nothing is taken, which its sender hears at once; what was taken is written."""
+    monkeypatch.setattr("heflwr.collector.store.group.QUEUE_MAX", 3)
+    may_write, has_begun = threading.Event(), threading.Event()
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def slow(connection: Connection) -> bool:
+        has_begun.set()
+        return may_write.wait(60)
+
+    writer.submit(slow, told.put)
+    assert has_begun.wait(60)
+    for name in "abc":
+        writer.submit(mark(name), told.put)
+    with pytest.raises(StoreFailed, match="too many requests wait"):
+        writer.submit(mark("d"), told.put)
+    may_write.set()
+    assert [told.get(timeout=60) for _ in range(4)] == [True, 1, 1, 1]

@@ -111,6 +111,17 @@ def test_a_revoked_token_is_worth_nothing(client: FlaskClient, store: Store) -> 
     assert client.get("/api/v1/fleet", headers=bearer(token)).status_code == 401
 
 
+def test_a_collector_whose_last_token_is_revoked_is_not_open(client: FlaskClient, store: Store) -> None:
+    """Who had it is refused, as is everybody else, until a collector is started that has never had one."""
+    token = bearer(store.add_token("a", "write"))
+    assert client.post("/log", json=BODY, headers=token).status_code == 200
+    store.revoke_token("a")
+    for headers in (token, {}):
+        assert client.post("/log", json=BODY, headers=headers).status_code == 401
+        assert client.get("/api/v1/fleet", headers=headers).status_code == 401
+    assert create_app(store, rate=0).test_client().post("/log", json=BODY).status_code == 200
+
+
 def test_the_page_logs_in_and_out(client: FlaskClient, store: Store) -> None:
     """The cookie is not for scripts nor for other sites, reads only, and ends with the session."""
     token = store.add_token("me", "read")

@@ -22,6 +22,7 @@ from servers import CollectorProcess, free_port, get, post
 from waiting import wait_for
 
 from heflwr.collector import Store
+from heflwr.collector.room import FILES_KEPT
 from heflwr.collector.serving import Server
 from heflwr.collector.settings import SettingError, read_settings
 from heflwr.monitor.thread_monitor import RemoteMonitor
@@ -206,7 +207,7 @@ def test_tokens_of_the_command_work_on_a_running_server(tmp_path: Path) -> None:
         listed = token("list").stdout
         assert ("read" in listed, "me" in listed, reading in listed) == (True, True, False)
         assert token("revoke", "me").returncode == 0
-        wait_for(lambda: get(f"{running.url}/api/v1/clients", token="x")[0] == 200)
+        wait_for(lambda: get(f"{running.url}/api/v1/clients", token=reading)[0] == 401)
         assert token("revoke", "me").returncode == 1
 
 
@@ -298,3 +299,24 @@ def test_killed_again_and_again_nothing_acknowledged_is_lost_or_doubled(tmp_path
         mine = sorted(sequence for who, _, sequence in stored if who == f"client-{number}")
         assert mine == list(range(len(mine)))
         assert len(mine) == monitor.health.sinks[0]["sent"] > 0
+
+
+def test_more_connections_than_files_leave_the_database_its_own(tmp_path: Path) -> None:
+    """Where a process may open few files, further connections wait, and those before them are served."""
+    collector = [sys.executable, "-m", "heflwr.collector", "--port", "0", "--database", str(tmp_path / "heflwr.db")]
+    limited = ["sh", "-c", f'ulimit -n {FILES_KEPT + 40}; exec "$@"', "sh", *collector]
+    with subprocess.Popen(limited, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        port = int(process.stdout.readline().split(" (")[0].rpartition(":")[2])
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as first:
+            first.connect()
+            with contextlib.ExitStack() as stack:
+                for _ in range(2 * FILES_KEPT):
+                    stack.enter_context(socket.create_connection(("127.0.0.1", port), 30))
+                body = '{"identifier": "c", "run": "r", "metrics": ["threads"], "rows": [[0, 1.7e9, 1]]}'
+                for accepted in (1, 0):
+                    first.request("POST", "/log", body, {"Content-Type": "application/json"})
+                    assert json.load(first.getresponse()) == {"accepted": accepted, "duplicates": 1 - accepted}
+        process.terminate()
+        assert "Too many open files" not in process.stderr.read()

@@ -125,6 +125,18 @@ def test_lines_that_were_read_ahead_are_the_same(
     assert 0 < len(read) <= 30  # minutes; of fifty
 
 
+def test_reading_ahead_ends_when_the_server_does(
+    client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks between some clients and the next ones, and does not ask again."""
+    for name in "abc":
+        send(client, name, T0, 10)
+    monkeypatch.setattr("heflwr.collector.fleet.AHEAD_AT_ONCE", 1)
+    said = iter([False, True])
+    Fleet(store, Tails()).remember(T0 + 60, lambda: next(said))
+    assert list(said) == []
+
+
 def test_only_the_clients_asked_for_come(client: FlaskClient) -> None:
     """identifier= may be given several times; limit cuts, and says so."""
     for name in "abc":

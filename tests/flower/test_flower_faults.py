@@ -49,7 +49,7 @@ CLIENT_PARTS: dict[str, tuple[Any, str, str]] = {
     "the node's name": (measure.Node, "of", "node"),
     "counters": (procfs, "counters", "counters"),
     "memory": (procfs, "resident_bytes", "memory"),
-    "peak": (procfs, "reset_peak", "memory"),
+    "peak": (measure, "high_water", "memory"),
     "start-up": (procfs, "age_seconds", "previous call"),
     "the monitor's start": (Monitor, "start", "samples"),
     "the monitor's numbers": (Monitor, "describe", "samples"),

@@ -40,21 +40,20 @@ def forget_raw(writer: Connection, before: float, rolled: int) -> int:
     return len(gone)
 
 
-def old_minutes(reader: Connection, before: float, runs: Sequence[tuple[int, float, float]]) -> list[tuple[int, int]]:
+def old_minutes(reader: Connection, before: float) -> list[tuple[int, int]]:
     """Return the runs that have one-minute buckets from before a moment, and the first bucket that stays.
 
     Args:
-        reader: Where to look.
-        before: Unix seconds by the collector's clock.
-        runs: (id, last, received) each: their clocks may be off.
+        reader: Where to look: the database does, since a fleet has millions of runs.
+        before: Unix seconds by the collector's clock; how far a run's own is off, its last batch tells.
     """
-    found = [(run_id, int((last + before - received) // LEVELS[0])) for run_id, last, received in runs]
     return [
-        (run_id, bucket)
-        for run_id, bucket in found
-        if reader.execute(
-            "SELECT 1 FROM rollups WHERE run_id = ? AND level = ? AND bucket < ? LIMIT 1", (run_id, LEVELS[0], bucket)
-        ).fetchone()
+        (run_id, int(moment // LEVELS[0]))
+        for run_id, moment in reader.execute(
+            "SELECT id, moment FROM (SELECT id, last - received + ? AS moment FROM runs) AS known WHERE"
+            " (SELECT (min(bucket) + 1) * ? FROM rollups WHERE run_id = known.id AND level = ?) <= moment",
+            (before, LEVELS[0], LEVELS[0]),
+        ).fetchall()
     ]
 
 

@@ -32,8 +32,9 @@ LITTLE_ROWS = 100
 ENOUGH_ROWS = 800
 """So much is worth a commit, however short ago the last one was."""
 
-QUEUE_MAX = 4096
-"""Calls that may wait; each holds its request's body. Beyond, a sender is told to come again."""
+QUEUE_MAX = 1024
+"""Calls that may wait; each holds its batch, of half a megabyte at most where no thread waits with it. Beyond, a sender
+is told to come again."""
 
 T = TypeVar("T")
 

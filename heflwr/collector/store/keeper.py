@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from heflwr.collector.store import forgetting, reading, rolling, upkeep
+from heflwr.collector.store import forgetting, rolling, upkeep
 from heflwr.collector.store.database import Connection, Database
 from heflwr.collector.store.errors import StoreFailed
 from heflwr.collector.store.group import GroupWriter
@@ -116,8 +116,7 @@ class Keeper:
         now = time.time()
         with self._database.reading() as reader:
             rolled = rolling.mark(reader, "rolled")
-            runs = [(run.id, run.last, run.received) for run in reading.runs(reader)]
-            old = forgetting.old_minutes(reader, now - self._minute_seconds, runs)
+            old = forgetting.old_minutes(reader, now - self._minute_seconds)
             silent = forgetting.silent_runs(reader, now - self._run_seconds)
         for forget in (
             lambda writer: forgetting.forget_raw(writer, now - self._raw_seconds, rolled),

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +27,7 @@ from heflwr.flower.client.relay import Outlet, Relay
 from heflwr.flower.client.turn import Turn
 from heflwr.flower.cost import Report, joules_of
 from heflwr.monitor import Aggregate, Monitor, SourceUnavailable
+from heflwr.monitor.high_water import Stay, high_water
 from heflwr.monitor.metrics import METRICS, Kind
 from heflwr.monitor.sinks import Sink
 
@@ -135,6 +137,7 @@ class Call:
         self._monitor: Monitor | None = None
         self._resident: Resident | None = None
         self._between: Mapping[str, float] = {}
+        self._stay: Stay | None = None
         self._most_others = 0
         self._process = _this_process()
         number = self._try("round", lambda: records.round_of(message)) or 0
@@ -324,16 +327,18 @@ class Call:
             self._outlet.window(self._window_name, self._started, end)
 
     def _begin_memory(self) -> None:
-        self._is_peak_own = procfs.reset_peak()
         self._memory = procfs.resident_bytes()
+        with suppress(OSError):  # no peak of its own then
+            self._stay = high_water().enter()
 
     def _end_memory(self) -> None:
         now = procfs.resident_bytes()
         if now is not None and self._memory is not None:
             self._cost["memory_bytes"] = now
             self._cost["memory_delta_bytes"] = now - self._memory
-        if self._is_peak_own and (peak := procfs.peak_bytes()) is not None:
-            self._cost["memory_peak_bytes"] = peak
+        if self._stay is not None:
+            with suppress(OSError):
+                self._cost["memory_peak_bytes"] = high_water().leave(self._stay)[0]
 
     def _end_counters(self) -> None:
         for name, value in procfs.counters().items():

@@ -36,23 +36,6 @@ def resident_bytes() -> int | None:
     return None
 
 
-def reset_peak() -> bool:
-    """Have the kernel count the process's peak memory from here (proc(5), clear_refs); False where it will not."""
-    with suppress(OSError), open("/proc/self/clear_refs", "wb", buffering=0) as file:
-        file.write(b"5")
-        return True
-    return False
-
-
-def peak_bytes() -> int | None:
-    """Return the process's peak resident memory since reset_peak() (VmHWM)."""
-    with suppress(OSError, ValueError, IndexError), open("/proc/self/status", "rb") as file:
-        for line in file:
-            if line.startswith(b"VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return None
-
-
 def age_seconds() -> float | None:
     """Return how long the process has lived."""
     with suppress(OSError, ValueError, IndexError, AttributeError), open("/proc/self/stat", "rb") as file:

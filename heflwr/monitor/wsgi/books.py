@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from heflwr.monitor.wsgi.high_water import HighWater, Stay, high_water
+from heflwr.monitor.high_water import HighWater, Stay, high_water
 from heflwr.monitor.wsgi.slots import Slot, tables
 from heflwr.monitor.wsgi.table import Key, Observation, Table
 

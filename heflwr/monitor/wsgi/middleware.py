@@ -14,7 +14,6 @@ from heflwr.monitor.errors import MonitorError
 from heflwr.monitor.wsgi.books import Books
 from heflwr.monitor.wsgi.call import Body, Call, Route
 from heflwr.monitor.wsgi.figures import RequestFigures, merged
-from heflwr.monitor.wsgi.high_water import let_go_of_parent
 from heflwr.monitor.wsgi.slots import files
 
 if TYPE_CHECKING:
@@ -207,6 +206,5 @@ def _remember(middleware: Middleware) -> None:
 
 
 def _let_go_of_all() -> None:
-    let_go_of_parent()
     for middleware in tuple(_known):
         middleware.let_go()
