@@ -66,12 +66,11 @@ screenshots: setup programs
 
 setup: $(VENV)/ready
 
-# --no-compile: Python compiles what is imported when it is, a tenth of all that is installed; half the time.
-
 $(VENV)/ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "heflwr needs Python 3.11 or newer; set PYTHON=/path/to/it"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true  # all cores; pip would take one
 	@touch $@
 
 # Tests run some real programs. As root on Debian they are installed when missing; otherwise those tests say what to install.
