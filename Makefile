@@ -16,6 +16,9 @@ BIN := $(VENV)/bin
 PROGRAMS := amtool bwrap chromium influxd ip nginx openssl prometheus prometheus-alertmanager victoria-metrics
 PACKAGES := bubblewrap chromium influxdb iproute2 nginx-light openssl postgresql prometheus prometheus-alertmanager victoria-metrics
 
+# What is imported is compiled once, by the first who does; not all of the packages by pip, and not again by every process.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-service docs test test-flower-versions lint bench bench-automon bench-collector screenshots setup programs clean
 
 demo: setup
@@ -70,7 +73,6 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "heflwr needs Python 3.11 or newer; set PYTHON=/path/to/it"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true  # all cores; pip would take one
 	@touch $@
 
 # Tests run some real programs. As root on Debian they are installed when missing; otherwise those tests say what to install.
