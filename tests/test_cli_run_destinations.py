@@ -12,6 +12,11 @@ from servers import Collected, collector, free_port, get
 
 from heflwr.cli import main
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),  # of JAX, where another test of the process used it
+    pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),
+]
+
 TOKEN = "a-token"
 
 ASK = """\

@@ -258,7 +258,8 @@ def test_a_forked_child_keeps_neither_the_port_nor_the_agents(tmp_path: Path) ->
     with listening() as listener, dialing(listener.address) as dialer:
         wait_for(lambda: dialer.send(b"hello"), what="a connection")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # there are threads; the child uses none of them
+            for told in (DeprecationWarning, RuntimeWarning):  # there are threads, JAX's too; the child uses none
+                warnings.simplefilter("ignore", told)
             child = os.fork()
         if not child:
             os.close(writer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,18 +43,21 @@ def test_overlapping_stays_know_the_peak_of_their_own_time() -> None:
 
 def test_a_fork_has_a_peak_of_its_own() -> None:
     """The parent's files tell of the parent."""
-    parent = high_water()
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            stay = high_water().enter()
-            use(48)
-            rise = high_water().leave(stay)[1]
-            code = 0 if high_water() is not parent and rise is not None and abs(rise - 48 * MIB) < 4 * MIB else 2
-        finally:
-            os._exit(code)
-    assert 0 == os.waitpid(pid, 0)[1]
+    code = """
+import mmap, os
+from heflwr.monitor.high_water import high_water
+parent = high_water()
+if os.fork():
+    raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
+assert high_water() is not parent
+stay = high_water().enter()
+with mmap.mmap(-1, 48 << 20) as memory:
+    for at in range(0, 48 << 20, 4096):
+        memory[at] = 1
+assert abs(high_water().leave(stay)[1] - (48 << 20)) < 4 << 20
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
 
 
 def test_nothing_is_written_into_a_file_that_got_the_same_number(tmp_path: Path) -> None:

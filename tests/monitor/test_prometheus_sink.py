@@ -120,6 +120,7 @@ def test_a_scrape_shows_the_run(variant: Callable[..., Monitor]) -> None:
         held = bytearray(b"x") * (64 << 20)
         burn(0.3)
         wait_for(lambda: values(monitor.port).get("heflwr_cpu_seconds_total{client 7}{lab}", 0.0) >= 0.29)
+        wait_for(lambda: values(monitor.port)["heflwr_samples_total{client 7}{lab}"] >= 3)
         shown = values(monitor.port)
         (info,) = [f for f in parse_text(fetch(monitor.port)[2].decode()) if f.name == "heflwr_build_info"]
     assert shown["heflwr_samples_total{client 7}{lab}"] >= 3
