@@ -26,7 +26,7 @@ class Stay:
         is_alone: No other has been on since it began.
     """
 
-    __slots__ = ("begun_bytes", "is_alone", "peak_bytes")
+    __slots__ = ("__weakref__", "begun_bytes", "is_alone", "peak_bytes")
 
     def __init__(self, resident_bytes: int, *, is_alone: bool) -> None:
         self.begun_bytes = self.peak_bytes = resident_bytes
@@ -43,7 +43,7 @@ class HighWater:
             OSError: Not Linux, or the peak may not be set back here.
         """
         self._lock = threading.RLock()  # a request that nobody closed may end by garbage collection, within this
-        self._stays: set[Stay] = set()
+        self._stays: weakref.WeakSet[Stay] = weakref.WeakSet()  # one that nobody ends is over when nobody holds it
         self._files: list[_File] = []
         weakref.finalize(self, _close, self._files).atexit = False
         for name, flags in (("status", os.O_RDONLY), ("clear_refs", os.O_WRONLY)):

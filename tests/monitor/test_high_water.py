@@ -81,3 +81,12 @@ for descriptor in mine:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (0, "refused\n", "") == (done.returncode, done.stdout, done.stderr)
     assert [b"mine"] * 8 == [(tmp_path / str(n)).read_bytes() for n in range(8)]
+
+
+def test_a_stay_that_nobody_ends_is_over_when_nobody_holds_it() -> None:
+    """What comes after it is alone again."""
+    water = high_water()
+    water.enter()
+    alone = water.enter()
+    use(32)
+    assert water.leave(alone)[1] == pytest.approx(32 * MIB, abs=4 * MIB)

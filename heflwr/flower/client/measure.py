@@ -198,6 +198,7 @@ class Call:
 
     def abandon(self) -> None:
         """The call raised: there is no reply to report on."""
+        self._try("memory", self._end_memory)
         self._try("overlap", self._leave)
         if self._monitor is not None:
             self._try("samples", lambda: self._tell_round(time.time()))
