@@ -13,13 +13,13 @@ import pytest
 from heflwr.flower import History
 
 SCRIPT = Path(__file__).with_name("burning_simulation.py")
-NODES, ROUNDS = 10, 2
+ACTORS, NODES, ROUNDS = 2, 10, 2
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one actor", "two actors"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("simulation")
-    arguments = [str(request.param), str(NODES), str(ROUNDS), str(folder)]
+    arguments = [str(ACTORS), str(NODES), str(ROUNDS), str(folder)]
     home = {"FLWR_HOME": str(folder / "flwr-home")}
     run = subprocess.run(
         [sys.executable, str(SCRIPT), *arguments], env=os.environ | home, capture_output=True, text=True, timeout=110
