@@ -106,6 +106,16 @@ def test_still_data_cost_one_constraint_a_node(name: str) -> None:
     assert reason in report.reason
 
 
+def test_who_cannot_leave_the_bound_says_nothing() -> None:
+    """tanh lies within 1 of 0, whatever the nodes do; within 0.95 of anything it does not."""
+    data = 5 * np.cumsum(recorded("noise", 100, 4, 0), axis=0)
+    network = Function(lambda x: jnp.tanh(x[0] - 0.5 * x[1]), 2)
+    assert simulate(network, data, 1.0).messages == 4
+    report = simulate(network, data, 0.95)
+    assert report.messages > 20
+    assert report.max_error <= 0.95
+
+
 @pytest.mark.parametrize("name", ["quadratic", "linear", "convex", "network"])
 def test_a_trend_costs_a_part_of_centralization(name: str) -> None:
     """Nodes that keep their course are mostly silent."""

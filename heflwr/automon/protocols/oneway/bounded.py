@@ -33,6 +33,7 @@ class Bounded:
 
     guarantee = Guarantee.GUARANTEED
     reason = REASON
+    sight = 1e9
     parts = (0.06, 0.12, 0.25, 0.4, 0.55, 0.7, 0.85)
 
     def __init__(self, function: Function) -> None:

@@ -44,6 +44,10 @@ class Surroundings(Protocol):
     def parts(self) -> Sequence[float]:
         """Reaches to choose from, in lengths over which f bends by the depth."""
 
+    @property
+    def sight(self) -> float:
+        """The longest reach over which a range is worth asking for before anything else; 0 where it is not."""
+
     def bends(self, centre: Floats, reach: float) -> tuple[float, float]:
         """How f bends within reach of `centre`: by at most rising |u|^2 / 2 up and falling |u|^2 / 2 down."""
 
@@ -73,6 +77,7 @@ class CurvedCertifier:
         self._model = Model(error_bound, share=0.8, part=0.6)
         self._reach = 0.0
         self._zone: SlabZone | None = None
+        self._stays_within = surroundings.sight > 0  # two bounds wherever the nodes go, as far as is known
         self.longest = inf
 
     @property
@@ -87,6 +92,12 @@ class CurvedCertifier:
 
     def zone(self, centre: Floats) -> SlabZone:
         """A zone around `centre`, shape (d,), complete."""
+        if self._stays_within:
+            everything = SlabZone(np.zeros_like(centre), self._error_bound, self._surroundings.sight, is_round=True)
+            lowest, highest = self._surroundings.range(everything, centre)
+            self._stays_within = highest - lowest <= 2 * self._error_bound
+            if self._stays_within:
+                return everything
         gradient = np.asarray(self._function.gradient(centre), dtype=np.float64)
         reach, bends = self._ball(centre)
         bend = max(bends)

@@ -34,6 +34,7 @@ class Searched:
     """
 
     guarantee = Guarantee.HEURISTIC
+    sight = 0.0
     parts = (0.06, 0.12, 0.25, 0.5, 0.8, sqrt(2))
 
     def __init__(self, function: Function, *, seed: int = 0, why_not: str = "") -> None:
