@@ -65,7 +65,7 @@ def _loads(home: Path, seconds: float) -> None:
         single = body is pushgateway_body
         loads = [
             ("16 connections, as fast as answered", 16, 1 if single else 50, 0.0),
-            ("1,000 clients at 1 Hz, a request each 3 s", 1000, 1 if single else 3, 1.0 if single else 3.0),
+            ("1,000 clients at 1 Hz, a request each 3 s or as asked", 1000, 1 if single else 3, 1.0 if single else 3.0),
             ("1,000 clients at 1 Hz, batches of 50", 1000, 1 if single else 50, 1.0 if single else 50.0),
         ]
         for load, clients, rows, period in loads[: 2 if single else 3]:

@@ -1,4 +1,7 @@
-"""Clients that send over HTTP, many in one process: each keeps its connection and waits for every answer."""
+"""Clients that send over HTTP, many in one process: each keeps its connection and waits for every answer.
+
+As heflwr's own, they gather samples for longer where a receipt's Retry-After asks them to.
+"""
 
 from __future__ import annotations
 
@@ -79,15 +82,16 @@ async def _client(
     reader: asyncio.StreamReader | None = None
     writer: asyncio.StreamWriter | None = None
     due = time.monotonic() + random.random() * period
+    gathered = period
     try:
         while True:
             if period:
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                due += period
             if time.monotonic() >= until:
                 return
-            path, content = body(number, sequence, rows, time.time() - rows)
-            sequence += rows
+            count = round(rows * gathered / period) if period else rows
+            path, content = body(number, sequence, count, time.time() - count)
+            sequence += count
             head = (
                 f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {len(content)}\r\n\r\n"
@@ -105,16 +109,20 @@ async def _client(
                 if b"connection: close" in lower:
                     writer.close()
                     writer = None
+                if b"retry-after:" in lower:
+                    gathered = max(period, float(lower.split(b"retry-after:")[1].split(b"\r\n")[0]))
+                due += gathered
                 if answer.split(b" ", 2)[1] not in (b"200", b"204", b"202"):
                     tally.failed += 1
                     continue
             except (OSError, asyncio.IncompleteReadError):
+                due += gathered
                 tally.failed += 1
                 writer = None
                 continue
             tally.waits.append(time.monotonic() - began)
             tally.requests += 1
-            tally.samples += rows
+            tally.samples += count
     finally:
         if writer is not None:
             writer.close()

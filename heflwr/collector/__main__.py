@@ -86,6 +86,7 @@ def _serve(words: list[str]) -> int:
                 tls=tls,
                 streams=settings["listeners"],
                 proxy=proxy,
+                refused=app.extensions["heflwr.collector.refused"],
             )
         except (OSError, ValueError) as error:  # ValueError: no such host, says waitress
             where = f"{settings['host']}:{settings['port']}"

@@ -12,6 +12,7 @@ from heflwr.collector.events import LISTENERS_MAX, Hub
 from heflwr.collector.fleet import LOST_SECONDS, Fleet
 from heflwr.collector.gate import Gate
 from heflwr.collector.guard import Guard
+from heflwr.collector.pace import Pace
 from heflwr.collector.page import add_page
 from heflwr.collector.routes import export, ingest, live, login, rows, views
 from heflwr.collector.store import Store
@@ -62,17 +63,18 @@ def create_app(
     hub = app.extensions["heflwr.collector.events"] = Hub(listeners)
     store.on_change = hub.tell
     guard = Guard(store, token, rate, is_local)
-    counters = Counters(store, hub)
+    tails, pace = Tails(), Pace()
+    fleet = app.extensions["heflwr.collector.fleet"] = Fleet(store, tails, pace, lost_seconds=lost_seconds)
+    counters = Counters(store, hub, fleet, pace)
+    app.extensions["heflwr.collector.refused"] = lambda reason: counters.refused.labels(reason).inc()
     add_answers(app, counters)
     login.add(app, guard)
     ingest.add(app, store, guard, counters)
     rows.add(app, store)
-    tails = Tails()
-    fleet = app.extensions["heflwr.collector.fleet"] = Fleet(store, tails, lost_seconds=lost_seconds)
     views.add(app, store, fleet, tails)
     export.add(app, store)
     live.add(app, store, guard, hub, Targets(), counters)
     add_page(app)
-    gate = app.extensions["heflwr.collector.gate"] = Gate(app.wsgi_app, store, guard, counters)
+    gate = app.extensions["heflwr.collector.gate"] = Gate(app.wsgi_app, store, guard, counters, pace)
     app.wsgi_app = gate  # type: ignore[method-assign]
     return app

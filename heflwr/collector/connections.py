@@ -16,6 +16,7 @@ from waitress.task import Task, WSGITask
 from heflwr.collector.answers import Answer
 from heflwr.collector.early import EarlyAnswer
 from heflwr.collector.hanging_up import has_hung_up
+from heflwr.collector.peers import Peers
 from heflwr.collector.watch import Watch
 
 Door = Callable[[dict[str, Any], Callable[[Answer], None]], bool]
@@ -30,6 +31,8 @@ class Owner(Protocol):
     tls: ssl.SSLContext | None
     serving: threading.local
     watch: Watch
+    refused: Callable[[str], None]
+    peers: Peers
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
@@ -40,7 +43,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def __init__(
         self, owner: Owner, server: Any, connection: socket.socket, address: Any, adjustments: Any, map: Any
     ) -> None:
-        self._owner = owner
+        self.owner = owner
+        self._host = address[0]
+        self._is_counted = False  # until it is complete: who makes it takes back what failed
         self._is_tls = owner.tls is not None
         self._lock = threading.Lock()  # a worker may write while the loop reads; OpenSSL bears one call at a time
         self._wants_to_write = False
@@ -48,13 +53,17 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             connection.setblocking(False)
             connection = owner.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         super().__init__(server, connection, address, adjustments, map=map)
+        self._is_counted = True
 
     def add_channel(self, map: Any = None) -> None:
         super().add_channel(map)
-        self._owner.watch.changed(self)
+        self.owner.watch.changed(self)
 
     def del_channel(self, map: Any = None) -> None:
-        self._owner.watch.forget(self._fileno)
+        self.owner.watch.forget(self._fileno)
+        if self._is_counted:
+            self._is_counted = False
+            self.owner.peers.leave(self._host)
         super().del_channel(map)
 
     @property
@@ -68,7 +77,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         return fd is None or bool(super().check_client_disconnected()) or has_hung_up(fd)
 
     def service(self) -> None:
-        self._owner.serving.channel = self
+        self.owner.serving.channel = self
         super().service()
 
     def begin(self, door: Door, tell: Callable[[Channel, Answer], None]) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from heflwr.collector.events import Hub
-from heflwr.collector.store import Store
+from heflwr.collector.fleet import Fleet
+from heflwr.collector.pace import Pace
+from heflwr.collector.store import Store, StoreFailed
 
 _LAG_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 600, 3600, 86400)
 
@@ -14,7 +19,7 @@ _LAG_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 600, 3600, 86400)
 class Counters:
     """Counters of one app; any thread may count."""
 
-    def __init__(self, store: Store, hub: Hub) -> None:
+    def __init__(self, store: Store, hub: Hub, fleet: Fleet, pace: Pace) -> None:
         self.registry = CollectorRegistry()
         self.accepted = self._counter("samples_accepted", "Samples stored.")
         self.duplicates = self._counter("samples_duplicate", "Samples that were stored already.")
@@ -30,7 +35,11 @@ class Counters:
         )
         self._gauge("store_bytes", "Size of the database on disk.").set_function(store.size_bytes)
         self._gauge("listeners", "Pages that hear events.").set_function(lambda: hub.listeners)
+        self._gauge("pace_seconds", "Seconds for which a sender is asked to gather samples.").set_function(
+            lambda: pace.seconds
+        )
         self.registry.register(_Writes(store))
+        self.registry.register(_Clients(fleet))
 
     def _counter(self, name: str, help: str) -> Counter:
         return Counter(f"heflwr_collector_{name}", help, registry=self.registry)
@@ -55,3 +64,17 @@ class _Writes:
                 value=writer.commit_seconds,
             ),
         ]
+
+
+class _Clients:
+    """Counts the clients when it is asked."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def collect(self) -> list[Metric]:
+        family = GaugeMetricFamily("heflwr_collector_clients", "Clients, by health.", labels=["health"])
+        with contextlib.suppress(StoreFailed):  # what cannot be told now is left out
+            for health, count in self._fleet.counts(time.time()).items():
+                family.add_metric([health], count)
+        return [family]

@@ -13,7 +13,8 @@ class EarlyAnswer(ErrorTask):  # type: ignore[misc]  # waitress has no types
     """A refusal with its reason in JSON, as the application's are; the connection ends with it."""
 
     def execute(self) -> None:
-        """Write it."""
+        """Count it and write it."""
+        self.channel.owner.refused("http")
         error = self.request.error
         answer = Answer(error.code, {"error": f"{error.reason}: {error.body}"})
         body = json.dumps(answer.body).encode() + b"\n"

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
 from heflwr.collector.metrics import POWER_MILLIWATTS, SPARKS
+from heflwr.collector.pace import Pace
 from heflwr.collector.points import NOTHING, Drawn, Piece, Point, add, points_of
 from heflwr.collector.spans import STEPS, Span
 from heflwr.collector.spans import span as of_length
@@ -27,8 +28,9 @@ _logger = logging.getLogger("heflwr.collector")
 
 LIVE_SECONDS = 10.0
 LIVE_INTERVALS = 3
-"""A client lives while it was heard of within so many of its intervals, and within so many seconds at least: senders
-gather what they have for three seconds."""
+LIVE_PACES = 3
+"""A client lives while it was heard of within so many of its intervals, within so many of the times that senders are
+asked to gather samples for, and within so many seconds at least: by themselves senders gather for three."""
 
 LOST_SECONDS = 600.0
 
@@ -55,9 +57,10 @@ class _Line:
 class Fleet:
     """Answers what /api/v1/fleet asks."""
 
-    def __init__(self, store: Store, tails: rolling.Tails, *, lost_seconds: float = LOST_SECONDS) -> None:
+    def __init__(self, store: Store, tails: rolling.Tails, pace: Pace, *, lost_seconds: float = LOST_SECONDS) -> None:
         self._store = store
         self._tails = tails
+        self._pace = pace
         self._lost_seconds = lost_seconds
         self._lines: OrderedDict[tuple[int, float], _Line] = OrderedDict()
         self._latest: OrderedDict[int, tuple[int, dict[str, float | int | None]]] = OrderedDict()
@@ -66,9 +69,18 @@ class Fleet:
     def health(self, run: RunRow, now: float) -> str:
         """Return live, stale or lost, by when the collector last heard of a client."""
         age = now - run.received
-        if age <= max(LIVE_SECONDS, LIVE_INTERVALS * run.interval):
+        if age <= max(LIVE_SECONDS, LIVE_INTERVALS * run.interval, LIVE_PACES * self._pace.seconds):
             return "live"
         return "stale" if age <= self._lost_seconds else "lost"
+
+    def counts(self, now: float) -> dict[str, int]:
+        """Return how many clients live, are stale and are lost.
+
+        Raises:
+            StoreFailed: The database cannot be read now.
+        """
+        with self._store.reading() as reader:
+            return _counted(self.health(run, now) for run in reading.newest_runs(reader, (), REMEMBERED))
 
     def remember(self, now: float, is_over: Callable[[], bool] = lambda: False) -> None:
         """Read the lines of an hour and of a day ahead, so that the first who looks at them does not wait.
@@ -103,14 +115,11 @@ class Fleet:
                     self._client(reader, run, span, level, fresh.get(run.id, []), drawn, now) for run in runs[:limit]
                 ]
         clients = [client for client, _ in found]
-        counts = {"live": 0, "stale": 0, "lost": 0}
-        for client in clients:
-            counts[client["health"]] += 1
         return {
             "now": now,
             "start": span.start,
             "step": span.step,
-            "counts": counts,
+            "counts": _counted(client["health"] for client in clients),
             "totals": _totals(clients, sum((transferred for _, transferred in found), 0.0)),
             "clients": clients,
             "truncated": len(runs) > limit,
@@ -212,6 +221,13 @@ class Fleet:
         while len(self._latest) > REMEMBERED:
             self._latest.popitem(last=False)
         return latest
+
+
+def _counted(healths: Iterable[str]) -> dict[str, int]:
+    counts = {"live": 0, "stale": 0, "lost": 0}
+    for health in healths:
+        counts[health] += 1
+    return counts
 
 
 def _totals(clients: Sequence[dict[str, Any]], network_bytes: float) -> dict[str, float | None]:

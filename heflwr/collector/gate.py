@@ -17,6 +17,7 @@ from heflwr.collector.answers import Answer, refusal_of
 from heflwr.collector.counters import Counters
 from heflwr.collector.guard import Guard
 from heflwr.collector.ingest import parse, read_body
+from heflwr.collector.pace import Pace
 from heflwr.collector.records import LineBatch, Refusal, SampleBatch
 from heflwr.collector.store import Store, StoreFailed
 
@@ -30,12 +31,18 @@ class Gate:
     """Takes what monitors send, and leaves every other request to the application behind it."""
 
     def __init__(
-        self, application: Callable[..., Iterable[bytes]], store: Store, guard: Guard, counters: Counters
+        self,
+        application: Callable[..., Iterable[bytes]],
+        store: Store,
+        guard: Guard,
+        counters: Counters,
+        pace: Pace,
     ) -> None:
         self._application = application
         self._store = store
         self._guard = guard
         self._counters = counters
+        self._pace = pace
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request, by the rules of WSGI."""
@@ -80,7 +87,9 @@ class Gate:
     def _take(self, request: Request, read: Callable[[], bytes], tell: Callable[[Answer], None]) -> None:
         def done(outcome: int | StoreFailed | Refusal) -> None:
             if isinstance(outcome, int):
-                tell(Answer(200, self._counted(batch, outcome)))
+                seconds = self._pace.heard(batch.identifier)
+                extra = {"Retry-After": str(seconds)} if seconds > 1 else {}
+                tell(Answer(200, self._counted(batch, outcome), extra))
             else:
                 tell(refusal_of(outcome, self._counters))
 

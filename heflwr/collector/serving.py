@@ -30,6 +30,7 @@ from waitress.wasyncore import read, write
 from heflwr.collector.answers import Answer
 from heflwr.collector.connections import Channel, Door
 from heflwr.collector.ingest import BODY_BYTES
+from heflwr.collector.peers import Peers
 from heflwr.collector.room import room_for
 from heflwr.collector.watch import Watch
 
@@ -78,6 +79,8 @@ class Server:
         tls: A server's context, None for plain HTTP.
         streams: Threads for answers that do not end.
         proxy: Address of a reverse proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody else's are.
+        refused: Called with a reason for what is turned away before the application sees it: "http" for what is none,
+            "connections" for one more from an address that holds its share.
     """
 
     def __init__(
@@ -90,10 +93,14 @@ class Server:
         tls: ssl.SSLContext | None = None,
         streams: int = 0,
         proxy: str | None = None,
+        refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
         """Listen. Raises OSError where that is not possible."""
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each request that waits
         self._map: dict[int, Any] = {}
+        self.refused = refused
+        connections = room_for(CONNECTIONS_MAX)
+        self.peers = Peers(connections, proxy)
         self._server = create_server(
             application,
             map=self._map,
@@ -103,7 +110,7 @@ class Server:
             ident=None,  # do not tell strangers what we run
             max_request_body_size=2 * BODY_BYTES,  # above ours: what is just too large gets a reason in JSON
             max_request_header_size=HEAD_BYTES,
-            connection_limit=room_for(CONNECTIONS_MAX),
+            connection_limit=connections,
             channel_timeout=IDLE_SECONDS,
             recv_bytes=1 << 16,  # more than a record of TLS: nothing stays in its buffer
             url_scheme="http" if tls is None else "https",
@@ -236,9 +243,14 @@ class Server:
             pull()
 
     def _channel(self, server: Any, connection: socket.socket, address: Any, adjustments: Any, map: Any) -> None:
+        if not self.peers.enter(address[0]):
+            self.refused("connections")
+            connection.close()
+            return
         try:
             Channel(self, server, connection, address, adjustments, map)
         except OSError:  # it has gone already
+            self.peers.leave(address[0])
             connection.close()
 
 

@@ -124,6 +124,8 @@ def test_the_collector_counts_what_it_does(client: FlaskClient, store: Store) ->
     assert float(lines["heflwr_collector_samples_duplicate_total"]) == 1
     assert float(lines["heflwr_collector_lines_accepted_total"]) == 1
     assert float(lines['heflwr_collector_requests_refused_total{reason="json"}']) == 1
+    assert float(lines['heflwr_collector_clients{health="live"}']) == 2
+    assert float(lines["heflwr_collector_pace_seconds"]) == 1
     assert float(lines["heflwr_collector_store_bytes"]) == store.size_bytes() > 0
 
 

@@ -21,7 +21,8 @@ from programs import need
 from servers import CollectorProcess, free_port, get, post
 from waiting import wait_for
 
-from heflwr.collector import Store
+from heflwr.collector import Store, serving
+from heflwr.collector.peers import Peers
 from heflwr.collector.room import FILES_KEPT
 from heflwr.collector.serving import Server
 from heflwr.collector.settings import SettingError, read_settings
@@ -29,8 +30,8 @@ from heflwr.monitor.thread_monitor import RemoteMonitor
 
 
 @contextlib.contextmanager
-def served(application: Any, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    server = Server(application, host="127.0.0.1", port=0, tls=tls)
+def served(application: Any, tls: ssl.SSLContext | None = None, **options: Any) -> Iterator[int]:
+    server = Server(application, host="127.0.0.1", port=0, tls=tls, **options)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -118,6 +119,64 @@ def test_many_connections_are_kept() -> None:
                 assert connection.getresponse().read() == body
         for connection in connections:
             connection.close()
+
+
+def test_what_the_application_never_sees_is_counted(tmp_path: Path) -> None:
+    with CollectorProcess(tmp_path / "heflwr.db") as running:
+        host, _, port = running.address.rpartition(":")
+        with socket.create_connection((host, int(port)), 30) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost x\r\n\r\n")
+            assert connection.recv(12)[8:] == b" 400"
+        assert 'heflwr_collector_requests_refused_total{reason="http"} 1.0' in get(f"{running.url}/metrics")[1]
+
+
+def test_one_address_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond its share its connections are closed unread, and counted; those that end make room."""
+    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 40)
+    reasons: list[str] = []
+    with served(echo, refused=reasons.append) as port, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 30)) for _ in range(30)]
+        more = stack.enter_context(socket.create_connection(("127.0.0.1", port), 30))
+        assert more.recv(1) == b""
+        assert reasons == ["connections"]
+        other = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=("127.0.0.2", 0))
+        for connection in held:
+            connection.close()
+        for body in (b"x", b"y"):
+            other.request("POST", "/", body)
+            assert other.getresponse().read() == body
+        other.close()
+        again = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 30)) for _ in range(30)]
+        again[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert again[-1].recv(12) == b"HTTP/1.1 200"
+        again[0].sendall(b"nonsense\r\n\r\n")
+        assert again[0].recv(12).startswith(b"HTTP/1.")
+        assert reasons == ["connections", "http"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("10.0.0.1", "10.0.0.2", False),
+        ("2001:db8::1", "2001:db8::ffff", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+    ],
+)
+def test_a_subscriber_has_one_share(one: str, other: str, is_same: bool) -> None:
+    """An IPv6 network of 64 bits is one, and an address does not count twice for being written differently."""
+    peers = Peers(2, None)
+    assert peers.enter(one)
+    assert peers.enter(other) is not is_same
+    peers.leave(one)
+    assert peers.enter(one if is_same else "10.0.0.9")
+
+
+def test_a_proxy_stands_for_many() -> None:
+    peers = Peers(4, "10.0.0.1")
+    assert all(peers.enter("10.0.0.1") for _ in range(100))
+    assert [peers.enter("10.0.0.2") for _ in range(4)] == [True, True, True, False]
 
 
 def test_requests_sent_before_the_answer_are_answered_in_turn() -> None:

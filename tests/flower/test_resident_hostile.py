@@ -161,6 +161,12 @@ def test_a_socket_of_somebody_else_is_refused(scene: Scene) -> None:
         assert [] == heard
 
 
+def as_nobody(code: str) -> list[str]:
+    """Return a command that runs Python code as another user, who need not be able to read this interpreter."""
+    become = f"import os, socket, sys, time; os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})"
+    return [sys.executable, "-I", "-S", "-c", f"{become}\n{code}"]
+
+
 def test_somebody_else_who_listens_at_our_socket_is_refused(scene: Scene) -> None:
     """The file is ours, the process behind it is not."""
     need_root("runs a process as another user")
@@ -168,9 +174,7 @@ def test_somebody_else_who_listens_at_our_socket_is_refused(scene: Scene) -> Non
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listen = "import socket, time; socket.socket(fileno=0).listen(); print(flush=True); time.sleep(60)"
-        with subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", listen], stdin=listener, stdout=subprocess.PIPE, user=NOBODY, cwd="/"
-        ) as stranger:
+        with subprocess.Popen(as_nobody(listen), stdin=listener, stdout=subprocess.PIPE, cwd="/") as stranger:
             assert stranger.stdout
             assert stranger.stdout.readline()
             assert f"user {NOBODY} listens" in refusal(scene)
@@ -192,9 +196,8 @@ def test_a_stranger_is_not_heard_by_the_agent(scene: Scene) -> None:
         "except ConnectionError: print(b'')"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", ask, address],
+        [*as_nobody(ask), address],
         pass_fds=[directory],
-        user=NOBODY,
         capture_output=True,
         text=True,
         check=False,

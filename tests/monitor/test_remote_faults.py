@@ -157,6 +157,29 @@ def test_retry_after_is_respected() -> None:
     assert times[1] - times[0] >= 1.9
 
 
+@pytest.mark.parametrize(("asked", "pause"), [("1", 1.0), ("300", 1.5)])
+def test_a_receipt_may_ask_to_gather_for_longer(monkeypatch: pytest.MonkeyPatch, asked: str, pause: float) -> None:
+    """What comes meanwhile is sent together, later; no server can ask for more than a minute, here 1.5 s."""
+    monkeypatch.setattr(_sender, "PACE_SECONDS", 1.5)
+    times: list[float] = []
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        times.append(time.monotonic())
+        rows = rows_of(body, dict(handler.headers))
+        reply(handler, 200, json.dumps({"accepted": len(rows), "duplicates": 0}).encode(), Retry_After=asked)
+
+    with FaultyServer(answer) as server, Sending(server.address) as sink:
+        sink.write(sample(0))
+        wait_for(lambda: sink.facts()["sent"] == 1)
+        sink.write(sample(1))
+        sink.write(sample(2))
+        wait_for(lambda: sink.facts()["sent"] == 3)
+        assert len(times) == 2
+        assert pause - 0.05 <= times[1] - times[0] < pause + 5
+        sink.write(sample(3))
+    assert len(times) == 3  # close() does not wait for it
+
+
 def test_attempts_get_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each failure doubles the pause: a server that is down is not stormed."""
     monkeypatch.setattr(_sender, "BACKOFF_SECONDS", (0.02, 30.0))

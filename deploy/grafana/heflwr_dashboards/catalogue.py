@@ -8,7 +8,10 @@ from grafana_foundation_sdk.models import units
 
 from heflwr.collector.counters import Counters
 from heflwr.collector.events import Hub
+from heflwr.collector.fleet import Fleet
+from heflwr.collector.pace import Pace
 from heflwr.collector.store import Store
+from heflwr.collector.store.rolling import Tails
 from heflwr.flower import History
 from heflwr.flower.cost import COLUMNS
 from heflwr.flower.server.families import Families
@@ -138,7 +141,8 @@ def _others() -> list[Series]:
     found = [
         Series(each.name + "_total" * (each.kind == "counter"), each.help, each.kind == "counter") for each in families
     ]
-    for family in Counters(Store("never opened"), Hub()).registry.collect():
+    store, pace = Store("never opened"), Pace()
+    for family in Counters(store, Hub(), Fleet(store, Tails(), pace), pace).registry.collect():
         is_counter = family.type == "counter"
         found.append(Series(family.name + "_total" * is_counter, family.documentation, is_counter))
     return found

@@ -39,6 +39,8 @@ COMMITS = SERIES["heflwr_collector_commits_total"]
 COMMIT_SECONDS = SERIES["heflwr_collector_commit_seconds_total"]
 STORE = SERIES["heflwr_collector_store_bytes"]
 LISTENERS = SERIES["heflwr_collector_listeners"]
+SENDERS = SERIES["heflwr_collector_clients"]
+PACE = SERIES["heflwr_collector_pace_seconds"]
 
 PER_HOST = "Of several clients on one host the largest number counts once."
 
@@ -219,4 +221,12 @@ def _collector() -> list[Panel]:
         ),
         graph("Database", [Query(STORE.at(""), by_collector)], STORE.unit, STORE.help),
         graph("Listeners", [Query(LISTENERS.at(""), by_collector)], LISTENERS.unit, LISTENERS.help),
+        graph(
+            "Clients that send",
+            [Query(f"sum by (health) ({SENDERS.at('')})", "{{health}}")],
+            SENDERS.unit,
+            "A client is live while it is heard of, stale when it falls silent, lost after ten minutes unless the "
+            "collector was told otherwise.",
+        ),
+        graph("Pace", [Query(PACE.at(""), by_collector)], PACE.unit, PACE.help),
     ]

@@ -16,6 +16,9 @@ from heflwr.monitor.sinks._outbox import Batch, Outbox
 BATCH_SECONDS = 3.0
 """Shortest time between two requests: each costs as much as several samples, and a page that lags so long is live."""
 
+PACE_SECONDS = 60.0
+"""Longest such time that a server of many clients can ask for with the Retry-After of a receipt."""
+
 BATCH_ROWS = 500
 """Most rows in a request, some 60 KB: well below what a collector takes."""
 
@@ -101,7 +104,8 @@ class Sender:
         self._limit = BATCH_ROWS
         self._failures = 0
         self._pause = 0.0
-        self._next_at = float("-inf")
+        self._pace = BATCH_SECONDS
+        self._sent_at = float("-inf")
         self._refused_in_a_row = 0
         self._thread = threading.Thread(target=self._run, name="heflwr-remote-sender", daemon=True)
 
@@ -153,11 +157,11 @@ class Sender:
         if self._failures:
             self._closing.wait(self._pause)
         elif not self._leftovers and self._waiting() < BATCH_ROWS:
-            self._closing.wait(self._next_at - time.monotonic())
+            self._closing.wait(self._sent_at + self._pace - time.monotonic())
         self._wake.clear()
         if not self._waiting() and not self._closing.is_set():  # close() sets it before it wakes us
             self._wake.wait()
-        self._next_at = time.monotonic() + BATCH_SECONDS
+        self._sent_at = time.monotonic()
         return not self._closing.is_set() or self._is_worth_a_last_try()
 
     def _waiting(self) -> int:
@@ -209,6 +213,7 @@ class Sender:
         says = f"{self._server.url} answered {answer.status}"
         if 200 <= answer.status < 300 and self._wire.is_receipt(answer, batch):
             self._taken(outbox, batch)
+            self._pace = max(BATCH_SECONDS, min(answer.pause, PACE_SECONDS))
         elif answer.status in self._wire.refusals:
             self._refused(outbox, batch, f"{says}: {reason(answer.body)}")
         elif 200 <= answer.status < 300:
