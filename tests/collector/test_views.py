@@ -18,6 +18,7 @@ from flask.testing import FlaskClient
 from heflwr.collector import Store, create_app
 from heflwr.collector.events import Hub
 from heflwr.collector.fleet import Fleet
+from heflwr.collector.pace import Pace
 from heflwr.collector.records import Row, SampleBatch
 from heflwr.collector.spans import span
 from heflwr.collector.store import reading
@@ -109,8 +110,8 @@ def test_lines_that_were_read_ahead_are_the_same(
     store.roll()
     now = T0 + 7200
     day = span(now - 86400, now, 60, 60.0)
-    fresh = Fleet(store, Tails()).view(day, (), 10, now)["clients"][0]["spark"]
-    fleet = Fleet(store, Tails())
+    fresh = Fleet(store, Tails(), Pace()).view(day, (), 10, now)["clients"][0]["spark"]
+    fleet = Fleet(store, Tails(), Pace())
     fleet.remember(now)
     read: list[int] = []
     packed_buckets = reading.packed_buckets
@@ -133,7 +134,7 @@ def test_reading_ahead_ends_when_the_server_does(
         send(client, name, T0, 10)
     monkeypatch.setattr("heflwr.collector.fleet.AHEAD_AT_ONCE", 1)
     said = iter([False, True])
-    Fleet(store, Tails()).remember(T0 + 60, lambda: next(said))
+    Fleet(store, Tails(), Pace()).remember(T0 + 60, lambda: next(said))
     assert list(said) == []
 
 
@@ -150,15 +151,23 @@ def test_only_the_clients_asked_for_come(client: FlaskClient) -> None:
 )
 def test_silence_makes_stale_and_lost(store: Store, silence: float, health: str) -> None:
     """Three intervals, at least ten seconds, then ten minutes, by the collector's own clock."""
-    from heflwr.collector.fleet import Fleet
-    from heflwr.collector.store import reading
-    from heflwr.collector.store.rolling import Tails
-
     client = create_app(store, rate=0).test_client()
     send(client, "board from 1970", 100.0, 2, interval=10)
     with store.reading() as reader:
         (run,) = reading.runs(reader)
-    assert Fleet(store, Tails()).health(run, run.received + silence) == health
+    assert Fleet(store, Tails(), Pace()).health(run, run.received + silence) == health
+
+
+def test_who_gathers_as_long_as_it_was_asked_to_is_live(store: Store) -> None:
+    """Three times as long, where that is more than ten seconds."""
+    client, pace = create_app(store, rate=0).test_client(), Pace()
+    send(client, "a", T0, 2)
+    with store.reading() as reader:
+        (run,) = reading.runs(reader)
+    fleet = Fleet(store, Tails(), pace)
+    for number in range(1000):
+        pace.heard(f"{number}")
+    assert [fleet.health(run, run.received + silence) for silence in (14.9, 15.1)] == ["live", "stale"]
 
 
 @pytest.mark.parametrize("step", [1, 10, 30, 60, 300, 900])
