@@ -28,7 +28,7 @@ CANDIDATES: dict[str, tuple[Start, Body, str]] = {
 def main() -> int:
     """Run what is asked for and print its table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.collector", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each load")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each load")
     parser.add_argument("--soak", type=int, default=3_000_000, help="samples of the soak, 0 for none")
     parser.add_argument("--kills", type=int, default=50, help="cycles of kill -9, 0 for none")
     parser.add_argument("--clients", type=int, default=1_000, help="of the fleet view")

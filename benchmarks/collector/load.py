@@ -77,18 +77,26 @@ def pushgateway_body(client: int, sequence: int, rows: int, at: float) -> tuple[
 
 
 async def _client(
-    port: int, number: int, rows: int, period: float, until: float, body: Body, tally: Tally, sequence: int
+    port: int,
+    number: int,
+    rows: int,
+    period: float,
+    began: float,
+    until: float,
+    body: Body,
+    tally: Tally,
+    sequence: int,
 ) -> None:
     reader: asyncio.StreamReader | None = None
     writer: asyncio.StreamWriter | None = None
-    due = time.monotonic() + random.random() * period
+    due = began + random.random() * period
     gathered = period
     try:
         while True:
+            if max(due, time.monotonic()) >= until:
+                return
             if period:
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-            if time.monotonic() >= until:
-                return
             count = round(rows * gathered / period) if period else rows
             path, content = body(number, sequence, count, time.time() - count)
             sequence += count
@@ -96,7 +104,7 @@ async def _client(
                 f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {len(content)}\r\n\r\n"
             )
-            began = time.monotonic()
+            asked = time.monotonic()
             try:
                 if writer is None:
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -120,7 +128,7 @@ async def _client(
                 tally.failed += 1
                 writer = None
                 continue
-            tally.waits.append(time.monotonic() - began)
+            tally.waits.append(time.monotonic() - asked)
             tally.requests += 1
             tally.samples += count
     finally:
@@ -133,7 +141,8 @@ async def _all(port: int, clients: int, rows: int, period: float, seconds: float
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for number in range(clients):
-            group.create_task(_client(port, number, rows, period, began + seconds, body, tally, first))
+            group.create_task(_client(port, number, rows, period, began, began + seconds, body, tally, first))
+    await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
     tally.seconds = time.monotonic() - began
     return tally
 
