@@ -88,7 +88,9 @@ def number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Refusal(400, "number", f"{name} must be a number or null, got {kind(value)}")
     if not -VALUE_MAX <= value <= VALUE_MAX:
-        raise Refusal(400, "number", f"{name} is too large: numbers are from -{VALUE_MAX:g} to {VALUE_MAX:g}")
+        raise Refusal(
+            400, "number", f"{name} is too large: numbers are from -{VALUE_MAX:g} to {VALUE_MAX:g}, got {shown(value)}"
+        )
     return value
 
 
@@ -101,7 +103,9 @@ def interval(name: str, value: Any) -> float:
     """Return the seconds between samples."""
     found = number(name, value)
     if not INTERVAL_RANGE[0] <= found <= INTERVAL_RANGE[1]:
-        raise Refusal(400, "number", f"{name} must be from {INTERVAL_RANGE[0]:g} to {INTERVAL_RANGE[1]:g} seconds")
+        raise Refusal(
+            400, "number", f"{name} must be from {INTERVAL_RANGE[0]:g} to {INTERVAL_RANGE[1]:g} seconds, got {found:g}"
+        )
     return found
 
 
@@ -151,4 +155,6 @@ def kind(value: Any) -> str:
 
 def shown(value: Any) -> str:
     """Show a value that is wrong, cut to a length that fits into a sentence."""
+    if type(value) is int and abs(value) < 2**64:
+        return str(value)
     return repr(value)[:40] if isinstance(value, (str, float)) else kind(value)
