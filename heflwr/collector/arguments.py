@@ -53,7 +53,10 @@ def limit() -> int:
 
 def since_until() -> tuple[float, float]:
     """Return the ends of a span of time, by default all times."""
-    return number("since", TIME_RANGE[0], *TIME_RANGE), number("until", TIME_RANGE[1], *TIME_RANGE)
+    since, until = number("since", TIME_RANGE[0], *TIME_RANGE), number("until", TIME_RANGE[1], *TIME_RANGE)
+    if since > until:
+        raise Refusal(400, "query", f"since must not be after until, got {since:.15g} and {until:.15g}")
+    return since, until
 
 
 def recent(seconds: float) -> tuple[float, float]:

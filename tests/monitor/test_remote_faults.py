@@ -77,6 +77,15 @@ def endless(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"x" * 10_000)
 
 
+def dripping(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        for _ in range(100):
+            handler.wfile.write(b"x")
+            time.sleep(0.1)
+
+
 def not_http(handler: BaseHTTPRequestHandler) -> None:
     handler.wfile.write(b"\x00\xff garbage \r\n\r\n" * 100)
 
@@ -92,7 +101,8 @@ FAULTS: dict[str, tuple[Callable[[BaseHTTPRequestHandler], None], str]] = {
     "a strange receipt": (lambda handler: reply(handler, 200, b'{"accepted": "1"}'), "not as a heflwr"),
     "garbage": (not_http, "cannot reach"),
     "nothing": (lambda handler: handler.connection.close(), "cannot reach"),
-    "endless": (endless, "endless answer"),
+    "endless": (endless, "answered 200, but not as a heflwr collector does"),
+    "dripping": (dripping, "endless answer"),
     "redirect": (lambda handler: reply(handler, 307, b"", Location="/elsewhere"), "redirects, which is not followed"),
     "slow": (lambda handler: time.sleep(1.0), "timed out"),
 }  # fmt: skip
@@ -115,7 +125,7 @@ def test_after_any_fault_everything_arrives(tmp_path: Path, fault: str, spooled:
             accept(handler, body)
 
     with FaultyServer(answer) as server:
-        options = {"timeout": 0.3 if fault == "slow" else 10.0, "spool": tmp_path if spooled else None}
+        options = {"timeout": 0.3 if fault in ("slow", "dripping") else 10.0, "spool": tmp_path if spooled else None}
         with Sending(server.address, **options) as sink:
             for sequence in range(5):
                 sink.write(sample(sequence))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 GZIP_BYTES = 1024
 """Smaller bodies fit into one packet as they are."""
 
-ANSWER_BYTES = 65_536
-"""Most bytes of an answer that are read; a collector's has forty."""
+ANSWER_BYTES = 16_384
+"""Most bytes of an answer that are read, the rest is left; a collector's has forty."""
 
 RETRY_AFTER_SECONDS = 300.0
 """The longest pause that a server's Retry-After can ask for."""
@@ -108,13 +108,15 @@ class Connection:
             allow_redirects=False,
             stream=True,
         ) as response:
-            answer = b""
+            answer = bytearray()
             until = time.monotonic() + timeout
-            for piece in response.iter_content(64):
+            for piece in response.iter_content(1):  # more at a time would wait for all of it, a timeout each
                 answer += piece
-                if len(answer) > ANSWER_BYTES or time.monotonic() > until:
+                if len(answer) == ANSWER_BYTES:
+                    break
+                if time.monotonic() > until:
                     raise Trouble(f"{self._server.url} sends an endless answer")
-            return Answer(response.status_code, answer, _seconds(response.headers.get("Retry-After", "")))
+            return Answer(response.status_code, bytes(answer), _seconds(response.headers.get("Retry-After", "")))
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers.update(self._server.headers)
