@@ -127,6 +127,8 @@ def _token(words: list[str]) -> int:
     name = getattr(options, "name", "")
     if len(name) > IDENTIFIER_LENGTH or (options.action == "add" and not name) or not name.isprintable():
         parser.error(f"NAME must be 1 to {IDENTIFIER_LENGTH} printable characters")
+    if options.action != "add" and not _is_there(settings):
+        return 1
     with _store(settings) as store:
         if options.action == "add":
             print(store.add_token(name, "read" if options.read else "write"))
@@ -149,8 +151,7 @@ def _compact(words: list[str]) -> int:
     )
     add_flags(parser, ("database", "raw_days", "minute_days", "run_days"))
     settings = _settings(parser, words)
-    if "://" not in settings["database"] and not Path(settings["database"]).exists():
-        print(f"error: there is no {settings['database']}", file=sys.stderr)
+    if not _is_there(settings):
         return 1
     with _store(settings) as store:
         before = store.size_bytes()
@@ -164,6 +165,14 @@ def _settings(parser: argparse.ArgumentParser, words: list[str]) -> dict[str, An
         return read_settings(vars(parser.parse_args(words)))
     except SettingError as error:
         parser.error(str(error))
+
+
+def _is_there(settings: dict[str, Any]) -> bool:
+    """Return whether there is a database to look at, and say so where not: a mistyped name makes no new one."""
+    if "://" in settings["database"] or Path(settings["database"]).exists():
+        return True
+    print(f"error: there is no {settings['database']}; name the collector's --database", file=sys.stderr)
+    return False
 
 
 def _store(settings: dict[str, Any]) -> Store:

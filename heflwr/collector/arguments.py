@@ -55,7 +55,7 @@ def since_until() -> tuple[float, float]:
     """Return the ends of a span of time, by default all times."""
     since, until = number("since", TIME_RANGE[0], *TIME_RANGE), number("until", TIME_RANGE[1], *TIME_RANGE)
     if since > until:
-        raise Refusal(400, "query", f"since must not be after until, got {since:.15g} and {until:.15g}")
+        raise Refusal(400, "query", f"since must not be after until, got {since!r} and {until!r}")
     return since, until
 
 

@@ -104,7 +104,9 @@ def interval(name: str, value: Any) -> float:
     found = number(name, value)
     if not INTERVAL_RANGE[0] <= found <= INTERVAL_RANGE[1]:
         raise Refusal(
-            400, "number", f"{name} must be from {INTERVAL_RANGE[0]:g} to {INTERVAL_RANGE[1]:g} seconds, got {found:g}"
+            400,
+            "number",
+            f"{name} must be from {INTERVAL_RANGE[0]:g} to {INTERVAL_RANGE[1]:g} seconds, got {shown(value)}",
         )
     return found
 

@@ -14,8 +14,9 @@ class EarlyAnswer(ErrorTask):  # type: ignore[misc]  # waitress has no types
 
     def execute(self) -> None:
         """Count it and write it."""
-        self.channel.owner.refused("http")
         error = self.request.error
+        if error.code < 500:  # else the application failed
+            self.channel.owner.refused("http")
         answer = Answer(error.code, {"error": f"{error.reason}: {error.body}"})
         body = json.dumps(answer.body).encode() + b"\n"
         self.status = answer.status_line

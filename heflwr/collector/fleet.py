@@ -69,7 +69,7 @@ class Fleet:
     def health(self, run: RunRow, now: float) -> str:
         """Return live, stale or lost, by when the collector last heard of a client."""
         age = now - run.received
-        if age <= max(LIVE_SECONDS, LIVE_INTERVALS * run.interval, LIVE_PACES * self._pace.seconds):
+        if age <= max(LIVE_SECONDS, LIVE_INTERVALS * run.interval, LIVE_PACES * self._pace.longest):
             return "live"
         return "stale" if age <= self._lost_seconds else "lost"
 

@@ -190,6 +190,8 @@ class Guard:
         wait = self._failures.allow(request.remote_addr or "")
         if wait:
             return Refusal(429, "rate", "too many wrong tokens; come again later", wait)
+        if "Authorization" in request.headers:
+            return Refusal(status, reason, "this token is not known here: it is mistyped, or was revoked")
         return Refusal(
             status, reason, "this collector asks for its token: send the header Authorization: Bearer ... or log in"
         )

@@ -7,7 +7,7 @@ import threading
 import time
 
 REQUESTS_SECOND = 200
-"""So many a second are asked for at most."""
+"""So many a second are asked for at most, by up to WINDOW_SECONDS times as many senders."""
 
 WINDOW_SECONDS = 30.0
 """Senders are counted over so long, two windows by turns; also the longest time between two requests that is asked."""
@@ -23,6 +23,7 @@ class Pace:
         self._lock = threading.Lock()
         self._names: set[str] = set()
         self._before = 0
+        self._asked = self._asked_before = 1
         self._ends = time.monotonic() + WINDOW_SECONDS
 
     def heard(self, identifier: str) -> int:
@@ -31,7 +32,15 @@ class Pace:
             self._turn()
             if len(self._names) < SENDERS_MAX:
                 self._names.add(identifier)
+            self._asked = max(self._asked, self._seconds())
             return self._seconds()
+
+    @property
+    def longest(self) -> int:
+        """The most seconds that a sender was asked for of late: some still gather for so long."""
+        with self._lock:
+            self._turn()
+            return max(self._asked, self._asked_before)
 
     @property
     def seconds(self) -> int:
@@ -45,6 +54,7 @@ class Pace:
         if late >= 0:
             self._before = len(self._names) if late < WINDOW_SECONDS else 0
             self._names = set()
+            self._asked, self._asked_before = 1, self._asked if late < WINDOW_SECONDS else 1
             self._ends += WINDOW_SECONDS * (1 + late // WINDOW_SECONDS)
 
     def _seconds(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
 from collections import Counter
 
 SHARE = 0.75
@@ -13,7 +14,7 @@ _NETWORK_BITS = 64
 
 
 class Peers:
-    """Counts connections by address; for one thread.
+    """Counts connections by address; any thread may call.
 
     Args:
         most: Connections there may be.
@@ -23,22 +24,35 @@ class Peers:
     def __init__(self, most: int, proxy: str | None) -> None:
         self._most = max(1, int(most * SHARE))
         self._proxy = proxy
+        self._lock = threading.Lock()
         self._held: Counter[str] = Counter()
 
     def enter(self, host: str) -> bool:
         """Return whether the address may hold one more connection, and count it if so."""
+        if host == self._proxy:
+            return True
         name = _name(host)
-        if self._held[name] >= self._most and host != self._proxy:
-            return False
-        self._held[name] += 1
+        with self._lock:
+            if self._held[name] >= self._most:
+                return False
+            self._held[name] += 1
         return True
 
     def leave(self, host: str) -> None:
         """Say that one has ended that enter() let in."""
+        if host == self._proxy:
+            return
         name = _name(host)
-        self._held[name] -= 1
-        if not self._held[name]:
-            del self._held[name]
+        with self._lock:
+            self._held[name] -= 1
+            if not self._held[name]:
+                del self._held[name]
+
+    @property
+    def held(self) -> int:
+        """How many there are, without the proxy's."""
+        with self._lock:
+            return self._held.total()
 
 
 def _name(host: str) -> str:

@@ -58,6 +58,9 @@ take a third of what each takes alone."""
 _SMALL_BYTES = 1_024
 """Batches that are larger on average are no small ones: whoever sends them waits for the answer with more to send."""
 
+_ACCEPTED_AT_ONCE = 256
+"""Most connections that are accepted, or turned away, before those that are open have their turn."""
+
 _FINISH_SECONDS = 5.0
 """How long answers that are being made may take once the server has been stopped."""
 
@@ -124,6 +127,7 @@ class Server:
         self._ready: deque[Channel] = deque()
         self._told: queue.SimpleQueue[tuple[Channel, Answer]] = queue.SimpleQueue()
         self._is_woken = False
+        self._has_accepted = False
         self.serving = threading.local()  # .channel: whose request this thread works on
         for item in list(self._map.values()):
             self.watch.changed(item)
@@ -184,8 +188,9 @@ class Server:
         """Wait for connections on which there is something to do, and do it."""
         for item, events in self.watch.wait(0.0 if self._ready else _WAIT_SECONDS):
             if item.accepting:
-                while item.readable() and self._is_accepted(item):
-                    pass
+                for _ in range(_ACCEPTED_AT_ONCE):
+                    if not (item.readable() and self._is_accepted(item)):
+                        break
             elif events & selectors.EVENT_READ:
                 if item.readable():
                     read(item)
@@ -195,9 +200,9 @@ class Server:
                 write(item)
 
     def _is_accepted(self, listening: Any) -> bool:
-        count = len(self._map)
+        self._has_accepted = False
         read(listening)
-        return len(self._map) > count
+        return self._has_accepted
 
     def _add_task(self, channel: Channel) -> None:
         """Called where a channel has a request: its first in this thread, those behind in the thread that is done."""
@@ -243,6 +248,7 @@ class Server:
             pull()
 
     def _channel(self, server: Any, connection: socket.socket, address: Any, adjustments: Any, map: Any) -> None:
+        self._has_accepted = True
         if not self.peers.enter(address[0]):
             self.refused("connections")
             connection.close()

@@ -116,6 +116,13 @@ def test_who_cannot_leave_the_bound_says_nothing() -> None:
     assert report.max_error <= 0.95
 
 
+def test_who_goes_very_far_says_little() -> None:
+    """Bytes are counted in billions: the zone of everything grows with the ways."""
+    data = 5e9 * np.cumsum(np.abs(recorded("noise", 200, 4, 0)), axis=0)
+    network = Function(lambda x: jnp.tanh((x[0] + x[1]) / 1e12), 2)
+    assert simulate(network, data, 1.0).messages < 80
+
+
 @pytest.mark.parametrize("name", ["quadratic", "linear", "convex", "network"])
 def test_a_trend_costs_a_part_of_centralization(name: str) -> None:
     """Nodes that keep their course are mostly silent."""

@@ -85,7 +85,7 @@ def test_clients_are_listed_the_latest_first(client: FlaskClient) -> None:
         ("since=nan", "must be from"),
         ("until=-1", "must be from"),
         ("metrics=threads", "no parameter 'metrics'"),
-        ("since=9&until=1", "since must not be after until, got 9 and 1"),
+        ("since=9&until=1", "since must not be after until, got 9.0 and 1.0"),
     ],
 )
 def test_a_query_that_is_wrong_is_refused_with_the_reason(client: FlaskClient, query: str, reason: str) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -40,6 +41,7 @@ def served(application: Any, tls: ssl.SSLContext | None = None, **options: Any) 
         server.stop()
         thread.join()
         server.finish()
+        assert server.peers.held == 0  # every connection was counted out once, however it ended
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -130,6 +132,33 @@ def test_what_the_application_never_sees_is_counted(tmp_path: Path) -> None:
         assert 'heflwr_collector_requests_refused_total{reason="http"} 1.0' in get(f"{running.url}/metrics")[1]
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_nothing_is_acknowledged_once_the_file_is_gone(tmp_path: Path, is_replaced: bool) -> None:
+    """SQLite would go on writing to a file that nobody finds; the sender keeps its samples instead."""
+    path = tmp_path / "heflwr.db"
+    body = {"identifier": "a", "run": "r", "metrics": ["threads"], "rows": [[0, 1.7e9, 1]]}
+    with CollectorProcess(path) as running:
+        assert post(f"{running.url}/log", json.dumps(body).encode())[0] == 200
+        for file in tmp_path.glob("heflwr.db*"):
+            file.unlink()
+        if is_replaced:
+            Store(path).open()
+        more = json.dumps({**body, "rows": [[1, 1.7e9, 1]]}).encode()
+        status, answer = post(f"{running.url}/log", more)
+        assert status == 503
+        assert ("was replaced" if is_replaced else "is gone") in str(answer)
+        assert get(f"{running.url}/healthz")[0] == 503
+
+
+def test_reset_connections_are_counted_out() -> None:
+    with served(echo) as port:
+        for _ in range(50):
+            connection = socket.create_connection(("127.0.0.1", port), 30)
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+
 def test_one_address_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond its share its connections are closed unread, and counted; those that end make room."""
     monkeypatch.setattr(serving, "CONNECTIONS_MAX", 40)
@@ -176,6 +205,7 @@ def test_a_subscriber_has_one_share(one: str, other: str, is_same: bool) -> None
 def test_a_proxy_stands_for_many() -> None:
     peers = Peers(4, "10.0.0.1")
     assert all(peers.enter("10.0.0.1") for _ in range(100))
+    assert peers.held == 0
     assert [peers.enter("10.0.0.2") for _ in range(4)] == [True, True, True, False]
 
 
@@ -268,6 +298,16 @@ def test_tokens_of_the_command_work_on_a_running_server(tmp_path: Path) -> None:
         assert token("revoke", "me").returncode == 0
         wait_for(lambda: get(f"{running.url}/api/v1/clients", token=reading)[0] == 401)
         assert token("revoke", "me").returncode == 1
+
+
+@pytest.mark.parametrize("words", [("list",), ("revoke", "a")])
+def test_a_mistyped_database_is_not_made(tmp_path: Path, words: tuple[str, ...]) -> None:
+    path = tmp_path / "nosuch.db"
+    command = [sys.executable, "-m", "heflwr.collector", "token", *words, "--database", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert f"there is no {path}" in done.stderr
+    assert not path.exists()
 
 
 def test_compact_says_what_it_did(tmp_path: Path) -> None:

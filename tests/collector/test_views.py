@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from heflwr.collector import Store, create_app
 from heflwr.collector.events import Hub
 from heflwr.collector.fleet import Fleet
-from heflwr.collector.pace import Pace
+from heflwr.collector.pace import WINDOW_SECONDS, Pace
 from heflwr.collector.records import Row, SampleBatch
 from heflwr.collector.spans import span
 from heflwr.collector.store import reading
@@ -158,15 +158,22 @@ def test_silence_makes_stale_and_lost(store: Store, silence: float, health: str)
     assert Fleet(store, Tails(), Pace()).health(run, run.received + silence) == health
 
 
-def test_who_gathers_as_long_as_it_was_asked_to_is_live(store: Store) -> None:
-    """Three times as long, where that is more than ten seconds."""
-    client, pace = create_app(store, rate=0).test_client(), Pace()
+def test_who_gathers_as_long_as_it_was_asked_to_is_live(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times as long, where that is more than ten seconds; also while fewer send than did."""
+    client = create_app(store, rate=0).test_client()
     send(client, "a", T0, 2)
     with store.reading() as reader:
         (run,) = reading.runs(reader)
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pace = Pace()
     fleet = Fleet(store, Tails(), pace)
     for number in range(1000):
         pace.heard(f"{number}")
+    now += WINDOW_SECONDS
+    pace.heard("0")
+    now += WINDOW_SECONDS - 1
+    assert pace.longest == 5
     assert [fleet.health(run, run.received + silence) for silence in (14.9, 15.1)] == ["live", "stale"]
 
 

@@ -190,6 +190,38 @@ def test_a_receipt_may_ask_to_gather_for_longer(monkeypatch: pytest.MonkeyPatch,
     assert len(times) == 3  # close() does not wait for it
 
 
+def test_an_answer_that_drips_takes_its_timeout_and_no_longer() -> None:
+    times: list[float] = []
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        times.append(time.monotonic())
+        dripping(handler)
+
+    with FaultyServer(answer) as server, Sending(server.address, timeout=0.3) as sink:
+        sink.write(sample(0))
+        wait_for(lambda: len(times) == 2)
+    assert times[1] - times[0] < 4  # sixty-four bytes take six seconds
+
+
+def test_a_refused_row_is_looked_for_without_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the server asked to gather samples."""
+    monkeypatch.setattr(_sender, "PACE_SECONDS", 3.0)
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        rows = rows_of(body, dict(handler.headers))
+        if any(row[0] == 30 for row in rows):
+            reply(handler, 400, b'{"error": "not that one"}')
+        else:
+            reply(handler, 200, json.dumps({"accepted": len(rows), "duplicates": 0}).encode(), Retry_After="3")
+
+    with FaultyServer(answer) as server, Sending(server.address) as sink:
+        for sequence in range(64):
+            sink.write(sample(sequence))
+        began = time.monotonic()
+        wait_for(lambda: sink.facts()["dropped"] == 1)
+        assert time.monotonic() - began < 8  # one pause before it is met, none while it is looked for
+
+
 def test_attempts_get_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each failure doubles the pause: a server that is down is not stormed."""
     monkeypatch.setattr(_sender, "BACKOFF_SECONDS", (0.02, 30.0))

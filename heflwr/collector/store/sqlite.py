@@ -60,7 +60,21 @@ class SqliteDatabase:
         except BaseException:
             writer.close()
             raise
+        self._file = self._identity()
         self._writer = writer
+
+    def _identity(self) -> tuple[int, int]:
+        """Return what tells this file from any other. Raises StoreFailed where there is none."""
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            raise StoreFailed(f"{self.path} is gone: {error.strerror}") from error
+        return found.st_dev, found.st_ino
+
+    def _check_file(self) -> None:
+        """Raise StoreFailed where the file was deleted or replaced: SQLite would go on writing to what nobody finds."""
+        if self._identity() != self._file:
+            raise StoreFailed(f"{self.path} was replaced; start the collector again to use the new file")
 
     def _prepare(self, writer: sqlite3.Connection) -> None:
         if not writer.execute("PRAGMA page_count").fetchone()[0]:
@@ -113,6 +127,7 @@ class SqliteDatabase:
                 self._writer.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._writer
+                    self._check_file()
                     self._writer.execute("COMMIT")
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself after some errors
@@ -161,8 +176,7 @@ class SqliteDatabase:
         return size
 
     def check(self) -> None:
-        if not self.path.exists():
-            raise StoreFailed(f"{self.path} is gone")
+        self._check_file()
         with self.reading() as reader:
             reader.execute("SELECT count(*) FROM marks").fetchone()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from heflwr.monitor.sinks._http import Connection, Server
 from heflwr.monitor.sinks._outbox import MemoryOutbox, Outbox
 from heflwr.monitor.sinks._sender import Post, Sender, Wire
 from heflwr.monitor.sinks._spool import Leftovers, Spool, home_of
+
+_logger = logging.getLogger("heflwr.monitor")
 
 
 class Delivery:
@@ -76,6 +79,12 @@ class Delivery:
     def close(self, seconds: float) -> None:
         """Send what is left, for so many seconds at most."""
         self._sender.close(seconds)
+        if self._memory.waiting:
+            _logger.warning(
+                "%d samples that waited in memory were not taken by %s and are lost; give spool= to keep them",
+                self._memory.waiting,
+                self._url,
+            )
         for outbox in self._sender.outboxes:
             outbox.close()
 

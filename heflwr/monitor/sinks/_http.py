@@ -1,4 +1,4 @@
-"""One POST to a server that is not trusted: bounded in time and size, never redirected, no credentials but our own."""
+"""One POST to a server that is not trusted: the body of its answer is bounded, no credentials but ours."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Connection:
             until = time.monotonic() + timeout
             for piece in response.iter_content(1):  # more at a time would wait for all of it, a timeout each
                 answer += piece
-                if len(answer) == ANSWER_BYTES:
+                if len(answer) >= ANSWER_BYTES:
                     break
                 if time.monotonic() > until:
                     raise Trouble(f"{self._server.url} sends an endless answer")

@@ -157,7 +157,10 @@ class Sender:
         if self._failures:
             self._closing.wait(self._pause)
         elif not self._leftovers and self._waiting() < BATCH_ROWS:
-            self._closing.wait(self._sent_at + self._pace - time.monotonic())
+            seconds = (
+                self._pace if self._limit >= BATCH_ROWS else BATCH_SECONDS
+            )  # or it looks for a row that is refused
+            self._closing.wait(self._sent_at + seconds - time.monotonic())
         self._wake.clear()
         if not self._waiting() and not self._closing.is_set():  # close() sets it before it wakes us
             self._wake.wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, sqrt
+from math import inf, isfinite, sqrt
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 FURTHEST = 4.0
 """The reach is at most this many of the longest ways that were reported."""
+
+FAR = 1000.0
+"""A zone of everything reaches so many of the longest ways that were reported, where they are long."""
 
 TURNS = 8
 """Looks for a reach that fits the curvature within it."""
@@ -46,7 +49,7 @@ class Surroundings(Protocol):
 
     @property
     def sight(self) -> float:
-        """The longest reach over which a range is worth asking for before anything else; 0 where it is not."""
+        """A reach so long that a range over it is worth asking for before anything else; 0 where it is not."""
 
     def bends(self, centre: Floats, reach: float) -> tuple[float, float]:
         """How f bends within reach of `centre`: by at most rising |u|^2 / 2 up and falling |u|^2 / 2 down."""
@@ -93,7 +96,10 @@ class CurvedCertifier:
     def zone(self, centre: Floats) -> SlabZone:
         """A zone around `centre`, shape (d,), complete."""
         if self._stays_within:
-            everything = SlabZone(np.zeros_like(centre), self._error_bound, self._surroundings.sight, is_round=True)
+            reach = self._surroundings.sight
+            if isfinite(self.longest):  # else nobody has reported twice
+                reach = max(reach, FAR * self.longest)
+            everything = SlabZone(np.zeros_like(centre), self._error_bound, reach, is_round=True)
             lowest, highest = self._surroundings.range(everything, centre)
             self._stays_within = highest - lowest <= 2 * self._error_bound
             if self._stays_within:
