@@ -305,6 +305,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "heflwr.flower.history",
         "heflwr.live",
         "heflwr.monitor",
+        "heflwr.monitor.arguments",
         "heflwr.monitor.errors",
         "heflwr.monitor.metrics",
         "heflwr.monitor.sample",

@@ -80,6 +80,7 @@ def test_a_command_is_told_where_it_is_served_and_what_did_not_arrive(capfd: pyt
     [
         (["--prometheus-host", "0.0.0.0"], "give --prometheus as well"),
         (["--identifier", ""], "--identifier must not be empty"),
+        (["--identifier", "x" * 257], "--identifier must have 1 to 256 characters, got 257"),
         (["--prometheus", "70000"], "70000"),
         (["--collector", "ftp://collector"], "ftp://collector"),
         (["--advertise", "here.example"], "give --prometheus and --collector as well"),

@@ -32,8 +32,8 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    options.state.mkdir(parents=True, exist_ok=True)
     try:
+        options.state.mkdir(parents=True, exist_ok=True)
         endpoint = CoordinatorEndpoint(
             function(),
             options.nodes,

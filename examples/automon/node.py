@@ -26,12 +26,14 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=Path(setting("STATE", "state")), help="folder of its state")
     parser.add_argument("--load", type=float, help="a load from 0 to 1 to report in place of this machine's")
     options = parser.parse_args()
+    if not options.interval > 0:
+        parser.error(f"--interval must be more than 0 seconds, got {options.interval:g}")
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    options.state.mkdir(parents=True, exist_ok=True)
     try:
+        options.state.mkdir(parents=True, exist_ok=True)
         endpoint = NodeEndpoint(
             options.node, function(), options.address, file=options.state / f"node-{options.node}.state"
         )

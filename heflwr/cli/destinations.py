@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from heflwr.monitor.arguments import IDENTIFIER_LENGTH
 from heflwr.monitor.sinks import Sink
 
 TOKEN = "HEFLWR_COLLECTOR_TOKEN"
@@ -34,6 +35,8 @@ def sinks(options: argparse.Namespace) -> list[Sink]:
     token = os.environ.get(TOKEN) or None
     if options.identifier == "":
         raise ValueError("--identifier must not be empty; leave it out for the command's name")
+    if options.identifier is not None and len(options.identifier) > IDENTIFIER_LENGTH:
+        raise ValueError(f"--identifier must have 1 to {IDENTIFIER_LENGTH} characters, got {len(options.identifier)}")
     if options.prometheus_host is not None and options.prometheus is None:
         raise ValueError("--prometheus-host says where metrics are served; give --prometheus as well")
     if options.advertise is not None and None in (options.prometheus, options.collector):

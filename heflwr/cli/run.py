@@ -80,13 +80,7 @@ def run(
         _say(str(error))
         return NOT_MEASURED
 
-    name = identifier or os.path.basename(words[0])
-    try:
-        monitor = _monitor(all_sinks, interval, groups, command.pid, name)
-    except ValueError as error:
-        command.abandon()
-        _say(str(error))
-        return NOT_MEASURED
+    monitor = _monitor(all_sinks, interval, groups, command.pid, identifier or os.path.basename(words[0]))
     with _forwarding_signals(command):
         try:
             monitor.start()

@@ -113,10 +113,14 @@ class CoordinatorEndpoint:
         Raises:
             MalformedMessage: The checkpoint is none.
             OSError: It cannot be read or written.
+            ValueError: A port that is none.
             zmq.ZMQError: Nobody can listen on this address.
         """
         if self._socket is not None:
             return
+        port = self._listen_on.rpartition(":")[2]
+        if port.isdecimal() and int(port) > 65535:  # ZeroMQ would take the rest of a division
+            raise ValueError(f"the port of {self._listen_on!r} must be 0 to 65535; 0 takes a free one")
         outbox = self._restore()
         self._context = zmq.Context(io_threads=1)
         socket = self._context.socket(zmq.ROUTER)
