@@ -3,7 +3,7 @@
 # make test   set everything up, lint, type-check and test
 # make lint   only the checks that need no run
 # make bench  measure heflwr beside its peers, and what it costs a Flower app: twenty minutes
-# make bench-automon   messages of heflwr.automon beside a reference's: eight minutes; data in HEFLWR_AUTOMON_DATA
+# make bench-automon   messages of heflwr.automon beside a reference's: five minutes; data in HEFLWR_AUTOMON_DATA
 # make bench-collector   what the collector takes, beside InfluxDB and Pushgateway where they are installed
 # make docs   the documentation as a site, in out/site
 # make screenshots   the pictures of the collector's page in docs/

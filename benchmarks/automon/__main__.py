@@ -1,7 +1,7 @@
 """Count the messages of heflwr.automon on recorded data beside a reference's, and time it.
 
 The data sets are looked for in --data or the folder that HEFLWR_AUTOMON_DATA names; without them, data of the same kind
-are generated and there is no reference. A whole run takes about eight minutes, a quick one about three.
+are generated and there is no reference. A whole run takes three to eight minutes, a quick one one to three.
 """
 
 from __future__ import annotations
