@@ -84,6 +84,7 @@ class Agent:
         self._welcome: Welcome | None = None
         self._session: int | None = None
         self._told = ""
+        self._problem = ""
         self._connections = 0
         self._speak_at = 0.0  # when to say Hello, or a heartbeat
         self._heard_at = 0.0
@@ -130,6 +131,9 @@ class Agent:
             except MalformedMessage:
                 self.malformed += 1
         samples = self._sampler.take()
+        if self._sampler.values_problem != self._problem:
+            self._problem = self._sampler.values_problem
+            self._on_event(f"no numbers: {self._problem}" if self._problem else "the file with numbers can be read")
         for number, channel in enumerate(self._channels):
             self._send(number, channel.feed(samples))
         now = self._clock()

@@ -52,7 +52,8 @@ class Poster:
         self, url: str, identifier: str, *, token: str | None = None, clock: Callable[[], float] = time.time
     ) -> None:
         parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        is_whole = "://" in url or parts.port is not None
+        if parts.scheme not in ("http", "https") or not parts.hostname or not is_whole:
             raise ValueError(f"a collector is http://HOST:PORT or https://HOST:PORT, got {url!r}")
         self._url = urllib.parse.urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + PATH, "", ""))
         self._identifier, self._token, self._clock = identifier, token, clock
@@ -133,7 +134,7 @@ class Poster:
             self._done(batch, is_posted=False)
             return True
         except (OSError, ValueError) as error:
-            _logger.warning("the collector cannot be reached: %s", error)
+            _logger.warning("the collector at %s cannot be reached: %s", self._url, error)
             return False
         self._done(batch, is_posted=True)
         return True

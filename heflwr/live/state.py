@@ -69,6 +69,7 @@ class StateFile:
         except (OSError, MalformedMessage) as error:
             raise Unavailable(f"cannot go on from {self._path}: {error}; remove it, or give another file") from error
         if arrays is None:
+            self._try_to_write()
             return None
         try:
             fingerprint = str(arrays["fingerprint"])
@@ -85,6 +86,16 @@ class StateFile:
             return Kept(int(arrays["session"]), indices, functions)
         except (KeyError, ValueError, TypeError) as error:
             raise Unavailable(f"{self._path} is no state of a live coordinator: {error}") from error
+
+    def _try_to_write(self) -> None:
+        beside = self._path.with_name(f"{self._path.name}.new")  # where checkpoint.write() begins
+        try:
+            beside.touch()
+            beside.unlink()
+        except OSError as error:
+            raise Unavailable(
+                f"cannot keep the state in {self._path}: {error.strerror}; choose another file, or create its directory"
+            ) from error
 
     def write(self, watches: Watches, kept: Kept, versions: Sequence[int], now: float) -> None:
         """Store the state.

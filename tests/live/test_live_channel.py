@@ -441,6 +441,25 @@ def test_an_address_in_use_is_an_error(tmp_path: Path) -> None:
         LiveCoordinator(watches, live.address).start()
 
 
+def test_a_state_that_cannot_be_kept_is_said_at_once(tmp_path: Path) -> None:
+    state = tmp_path / "no" / "folder"
+    with pytest.raises(Unavailable, match="cannot keep the state in .*folder: No such file"):
+        LiveCoordinator(listed(tmp_path), ANY, state=state).open()
+
+
+def test_an_agent_says_why_it_has_no_numbers(running: Running, tmp_path: Path) -> None:
+    """Each time for a new reason, and when there are some again."""
+    watches = listed(tmp_path)
+    with LiveCoordinator(watches, ANY, agents=1) as live:
+        said = running.agent(live, watches, "a", 10)
+        (tmp_path / "a.json").write_text('{"load": "x"}')
+        said.says("a.json: 'load' must be a finite number, got 'x'")
+        (tmp_path / "a.json").unlink()
+        said.says("No such file")
+        running.load("a", 10)
+        said.says("can be read")
+
+
 def test_wrong_arguments_are_refused_at_the_door(tmp_path: Path) -> None:
     """Each with the value and what is allowed."""
     watches = listed(tmp_path)

@@ -142,7 +142,7 @@ def test_points_that_wait_are_bounded() -> None:
     assert 0 == poster.posted
 
 
-@pytest.mark.parametrize("url", ["ftp://host", "http://", ""])
+@pytest.mark.parametrize("url", ["ftp://host", "http://", "", "collector"])
 def test_a_wrong_url_is_refused_at_the_door(url: str) -> None:
     """It says what one looks like."""
     with pytest.raises(ValueError, match="a collector is http://HOST:PORT"):
