@@ -131,7 +131,12 @@ def _token(words: list[str]) -> int:
         return 1
     with _store(settings) as store:
         if options.action == "add":
-            print(store.add_token(name, "read" if options.read else "write"))
+            may = "read" if options.read else "write"
+            with store.reading() as reader:
+                is_known = any((token.name, token.may) == (name, may) for token in tokens.tokens(reader))
+            print(store.add_token(name, may))
+            if is_known:
+                print(f"the token that {name} had is worthless now", file=sys.stderr)
         elif options.action == "revoke":
             if not store.revoke_token(name):
                 print(f"error: nobody is called {name!r}; see: heflwr collector token list", file=sys.stderr)

@@ -300,6 +300,25 @@ def test_tokens_of_the_command_work_on_a_running_server(tmp_path: Path) -> None:
         assert token("revoke", "me").returncode == 1
 
 
+def test_a_token_that_is_replaced_is_said(tmp_path: Path) -> None:
+    said = []
+    for kind in ((), ("--read",), ()):
+        command = [
+            sys.executable,
+            "-m",
+            "heflwr.collector",
+            "token",
+            "add",
+            "a",
+            *kind,
+            "--database",
+            tmp_path / "x.db",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        said.append((done.stdout.startswith("heflwr_"), done.stderr))
+    assert said == [(True, ""), (True, ""), (True, "the token that a had is worthless now\n")]
+
+
 @pytest.mark.parametrize("words", [("list",), ("revoke", "a")])
 def test_a_mistyped_database_is_not_made(tmp_path: Path, words: tuple[str, ...]) -> None:
     path = tmp_path / "nosuch.db"
