@@ -443,7 +443,7 @@ def test_an_address_in_use_is_an_error(tmp_path: Path) -> None:
 
 def test_a_state_that_cannot_be_kept_is_said_at_once(tmp_path: Path) -> None:
     state = tmp_path / "no" / "folder"
-    with pytest.raises(Unavailable, match="cannot keep the state in .*folder: No such file"):
+    with pytest.raises(Unavailable, match=r"cannot keep the state in .*folder: No such file"):
         LiveCoordinator(listed(tmp_path), ANY, state=state).open()
 
 
