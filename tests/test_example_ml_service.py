@@ -52,7 +52,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Run the example once; return what it printed."""
     need("prometheus")
     out = tmp_path_factory.mktemp("example") / "out"
-    command = [sys.executable, str(EXAMPLE / "run.py"), "--out", str(out), "--seconds", "6", "--rate", str(RATE)]
+    command = [sys.executable, str(EXAMPLE / "run.py"), "--out", str(out), "--seconds", "8", "--rate", str(RATE)]
     mark = {"HEFLWR_TEST_RUN": str(out)}
     result = subprocess.run(
         command, env=os.environ | mark, capture_output=True, text=True, timeout=RUN_SECONDS, check=False

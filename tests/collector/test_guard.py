@@ -195,10 +195,11 @@ def test_guessing_is_slowed_down_and_the_right_token_is_not(client: FlaskClient,
 
 def test_one_address_cannot_come_without_end(store: Store) -> None:
     """429 with Retry-After, counted by its reason; another address is not concerned."""
-    app = create_app(store, rate=5)
+    app = create_app(store, rate=1)
     client = app.test_client()
     statuses = [client.get("/api/v1/fleet").status_code for _ in range(40)]
-    assert (statuses[0], statuses[-1]) == (200, 429)
+    assert statuses[:2] == [200, 200]
+    assert 429 in statuses
     other: dict[str, Any] = {"environ_base": {"REMOTE_ADDR": "10.0.0.1"}}
     assert client.get("/api/v1/fleet", **other).status_code == 200
     assert 'requests_refused_total{reason="rate"}' in client.get("/metrics", **other).text

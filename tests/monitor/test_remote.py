@@ -260,7 +260,7 @@ def test_the_token_opens_the_collector(tmp_path: Path, monitors: Any) -> None:
         assert stored(collected) == as_stored(monitor)
         with monitors.RemoteMonitor(collected.address, 0.05, "wrong", token="wr0ng") as monitor:
             told = wait_for(lambda: facts(monitor)["last_error"] and facts(monitor))
-        assert "answered 401: this collector asks for its token" in told["last_error"]
+        assert "answered 401: this token is not known here" in told["last_error"]
         assert "wr0ng" not in json.dumps(told)
         assert told["dropped"] == 0
         assert stored(collected, identifier="wrong") == []
