@@ -32,8 +32,9 @@ class Pace:
             self._turn()
             if len(self._names) < SENDERS_MAX:
                 self._names.add(identifier)
-            self._asked = max(self._asked, self._seconds())
-            return self._seconds()
+            seconds = self._seconds()
+            self._asked = max(self._asked, seconds)
+            return seconds
 
     @property
     def longest(self) -> int:

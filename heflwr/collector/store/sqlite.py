@@ -38,6 +38,7 @@ class SqliteDatabase:
         self.path = Path(path).absolute()
         self._lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # which one open() found or made
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue(READERS_KEPT)
 
     @property
@@ -54,13 +55,13 @@ class SqliteDatabase:
         try:
             writer.execute("PRAGMA synchronous = FULL")
             self._prepare(writer)
+            self._file = self._identity()
         except sqlite3.Error as error:
             writer.close()
             raise StoreUnavailable(f"cannot use {self.path}: {error}; choose another file") from error
         except BaseException:
             writer.close()
             raise
-        self._file = self._identity()
         self._writer = writer
 
     def _identity(self) -> tuple[int, int]:
@@ -73,7 +74,7 @@ class SqliteDatabase:
 
     def _check_file(self) -> None:
         """Raise StoreFailed where the file was deleted or replaced: SQLite would go on writing to what nobody finds."""
-        if self._identity() != self._file:
+        if self._file not in (None, self._identity()):
             raise StoreFailed(f"{self.path} was replaced; start the collector again to use the new file")
 
     def _prepare(self, writer: sqlite3.Connection) -> None:
